@@ -1,0 +1,63 @@
+"""aionif: await native functions that may crash, hang or throw, and go on running."""
+
+from __future__ import annotations
+
+from importlib import resources as _resources
+
+from aionif._binding import NifFunction
+from aionif.errors import (
+    CrashReport,
+    Frame,
+    NifArgumentError,
+    NifClosed,
+    NifCrash,
+    NifError,
+    NifExit,
+    NifLimitExceeded,
+    NifPanic,
+    NifRejected,
+    NifSignal,
+    NifStackOverflow,
+    NifSyscallDenied,
+    NifTimeout,
+    NifWorkerLost,
+)
+from aionif.executor import NifExecutor, NifSession, Statistics, execute_nif
+from aionif.inline import call_nif
+from aionif.library import NifLibrary, load
+from aionif.policy import NifPolicy
+
+__all__ = (
+    "CrashReport",
+    "Frame",
+    "NifArgumentError",
+    "NifClosed",
+    "NifCrash",
+    "NifError",
+    "NifExecutor",
+    "NifExit",
+    "NifFunction",
+    "NifLibrary",
+    "NifLimitExceeded",
+    "NifPanic",
+    "NifPolicy",
+    "NifRejected",
+    "NifSession",
+    "NifSignal",
+    "NifStackOverflow",
+    "NifSyscallDenied",
+    "NifTimeout",
+    "NifWorkerLost",
+    "Statistics",
+    "call_nif",
+    "execute_nif",
+    "get_include",
+    "load",
+)
+
+__version__ = "0.1.0"
+
+
+def get_include() -> str:
+    """Return the directory of `aionif.h`, which NIF authors may include."""
+    return str(_resources.files("aionif") / "include")

@@ -1,0 +1,126 @@
+"""Making one call from a task: the hot path, shared by executors and sessions."""
+
+from __future__ import annotations
+
+from asyncio import _get_running_loop  # None where none runs: cheap
+from typing import TYPE_CHECKING, Any
+
+from aionif._binding import NifFunction
+from aionif._native import ffi, lib
+from aionif._submit import (
+    CONVERSION_ERRORS,
+    Route,
+    capture,
+    complaint,
+    plan_of,
+    prepared,
+    refusal,
+    result_of,
+    submit_in_line,
+)
+from aionif._wakeup import Seat, _local, current_seat
+
+if TYPE_CHECKING:
+    from aionif.policy import NifPolicy
+
+__all__ = ("Caller",)
+
+_YIELD = lib.AIONIF_YIELD
+_PENDING = lib.AIONIF_PENDING
+_FULL = lib.AIONIF_FULL
+_UNTAKEN = (lib.AIONIF_FULL, lib.AIONIF_MISUSED)
+
+
+class Caller:
+    """What executors and sessions share: routes of functions, and the call itself."""
+
+    def __init__(self) -> None:
+        self._routes: dict[Any, Route] = {}
+        self._seats: set[Seat] = set()
+
+    async def execute_nif(  # noqa: C901, PLR0912, PLR0915 - the hot path: each step inlined pays
+        self, fn: Any, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
+    ) -> Any:
+        """Call the native function `fn` with `args` on a worker and return its result.
+
+        fn: a function of `aionif.load()`, of cffi (either mode) or of ctypes.
+        timeout: seconds from now, waiting in the queue included; None for no limit.
+        policy: for this call alone, in place of the library's or the executor's.
+
+        Raises:
+            NifCrash: the call crashed (NifSignal, NifStackOverflow, NifSyscallDenied), panicked
+                (NifPanic) or tried to exit (NifExit).
+            NifTimeout: the deadline passed, in the queue or while it ran.
+            NifRejected: it was not accepted. NifClosed: the executor or session is closed.
+            NifArgumentError: an argument can't be converted; nothing was submitted.
+        """
+        seat = _local.seat
+        if seat is None or seat.loop is not _get_running_loop():
+            seat = current_seat()
+        if seat.turn_is_due or seat.is_cancelling():
+            seat.turn_is_due = seat.is_trio
+            await seat.take_turn()
+        try:
+            route = self._routes.get(fn) if policy is None else None
+        except TypeError:  # ctypes functions can't be hashed
+            route = None
+        if route is None:
+            route = self._find_route(fn, policy)
+        if seat not in self._seats:
+            self._take_seat(seat)
+        door = seat.door
+        given = args
+        if seat.lines and not route.rejects_when_full:  # tasks wait for room, perhaps of this pool
+            args = prepared(route.plan, args)
+            result = await submit_in_line(route, seat, args, timeout)
+        elif timeout is None and route.is_plain:  # capture() again, at half the price
+            try:
+                if route.prepare is not None:
+                    args = route.prepare(args)
+                door.target = route.target
+                result = route.capture(*args)
+            except CONVERSION_ERRORS as problem:
+                door.target = ffi.NULL
+                raise complaint(route.plan, args, problem) from problem
+        else:
+            args = prepared(route.plan, args)
+            result = capture(route, door, args, timeout)
+        outcome = door.outcome
+        if outcome > _YIELD:
+            if outcome in _UNTAKEN and not (outcome == _FULL and route.rejects_when_full):
+                result = await submit_in_line(route, seat, args, timeout)
+                outcome = door.outcome
+            if outcome == _PENDING:
+                # No coroutine of its own for the wait: it would be most of what a call in flight
+                # takes of memory.
+                call = door.call
+                try:
+                    kind = await seat.enlist(call, args, route)
+                except BaseException:
+                    await seat.give_up(call, args, route)
+                    raise
+                result = result_of(route, seat, call, kind, timeout)
+            elif outcome > _YIELD:
+                seat.turn_is_due = True
+                raise refusal(route, door, outcome, timeout)
+        if outcome == _YIELD:
+            seat.turn_is_due = True
+        finish = route.plan.finish
+        return result if finish is None else finish(result, given)
+
+    def _find_route(self, fn: Any, policy: NifPolicy | None) -> Route:
+        plan = plan_of(fn)
+        own = fn.policy if isinstance(fn, NifFunction) else None
+        key: Any = (plan, policy)
+        route = self._routes.get(key)
+        if route is None:
+            route = self._routes[key] = self._make_route(fn, policy or own)
+        if isinstance(fn, NifFunction) and policy is None:
+            self._routes[fn] = route  # its plan and policy never change
+        return route
+
+    def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
+        raise NotImplementedError
+
+    def _take_seat(self, seat: Seat) -> None:
+        raise NotImplementedError

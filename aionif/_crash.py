@@ -1,0 +1,160 @@
+"""What the core recorded of a call -> the exception its caller gets.
+
+A report is long (backtrace, registers) and most of them are never read, so the exception keeps the
+raw record and makes its report when someone looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from signal import Signals
+from typing import TYPE_CHECKING, Any, Literal
+
+from aionif._frames import Frame
+from aionif._native import ffi, lib
+from aionif._report import CrashReport
+from aionif._syscalls import name_of
+from aionif.errors import (
+    NifCrash,
+    NifError,
+    NifExit,
+    NifPanic,
+    NifSignal,
+    NifStackOverflow,
+    NifSyscallDenied,
+    NifTimeout,
+)
+
+if TYPE_CHECKING:
+    from aionif._binding import Plan
+
+__all__ = ("error_of", "taints")
+
+# In the order in which the core writes them down (csrc/arch/context_x86_64.h).
+_REGISTERS = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8",
+    "r9", "r10", "r11", "r12", "r13", "r14", "r15", "eflags", "rip",
+)  # fmt: skip
+
+_LANGUAGES: tuple[Literal["C", "C++", "Rust"], ...] = ("C", "C++", "Rust")
+_TAINTS = {
+    lib.AIONIF_TAINT_HEAP: "the heap is corrupt",
+    lib.AIONIF_TAINT_LOCK: "a crashed call left a lock held",
+    lib.AIONIF_TAINT_EXIT: "exit handlers have run",
+}
+_SENT_BY_KERNEL = 0x80  # SI_KERNEL: a fault for which the CPU reported no address
+
+
+def taints(bits: int) -> tuple[str, ...]:
+    """Return what the bits of enum aionif_taint stand for, in words."""
+    return tuple(text for bit, text in _TAINTS.items() if bits & bit)
+
+
+def error_of(
+    call: int, plan: Plan, tier: str, timeout: float | None
+) -> tuple[NifError, float | None]:
+    """Return the exception for a call that did not return, and how many seconds it ran.
+
+    The call is released.
+
+    call: the core's id; 0 for the calling thread's last inline call.
+    """
+    failure = ffi.new("struct aionif_failure *")
+    where = {"function": plan.name, "library": plan.library, "tier": tier}
+    if not lib.aionif_failure(call, failure):
+        lost = CrashReport(message="no memory was left to record it")
+        return NifCrash(report=lost, **where), None
+    duration = failure.run_ns / 1e9 or None
+    if failure.timed_out or failure.kind == lib.AIONIF_ABORTED:
+        return NifTimeout(timeout=timeout or 0.0, phase="run", **where), duration
+    return _MAKERS[failure.kind](failure, lambda: _report(failure), where), duration
+
+
+def _text(field: Any) -> str:
+    return bytes(ffi.string(field)).decode("utf-8", "replace")
+
+
+def _address(failure: Any) -> int | None:
+    given = failure.has_address and failure.code != _SENT_BY_KERNEL
+    return int(failure.address) if given else None
+
+
+def _fault(failure: Any) -> dict[str, Any]:
+    return {
+        "signal": Signals(failure.signal),
+        "code": int(failure.code),
+        "address": _address(failure),
+    }
+
+
+_Maker = Callable[[Any, Callable[[], CrashReport], dict[str, Any]], NifError]
+
+_MAKERS: dict[int, _Maker] = {
+    lib.AIONIF_SIGNAL: lambda failure, report, where: NifSignal.deferred(
+        report, **_fault(failure), syscall=None, **where
+    ),
+    lib.AIONIF_OVERFLOW: lambda failure, report, where: NifStackOverflow.deferred(
+        report, **_fault(failure), syscall=None, **where
+    ),
+    lib.AIONIF_PANIC: lambda failure, report, where: NifPanic.deferred(
+        report,
+        reason=_text(failure.reason),
+        language=_LANGUAGES[failure.language],
+        type_name=_text(failure.type_name) or None,
+        **where,
+    ),
+    lib.AIONIF_EXIT: lambda failure, report, where: NifExit.deferred(
+        report, status=int(failure.status), **where
+    ),
+    lib.AIONIF_DENIED: lambda failure, report, where: NifSyscallDenied.deferred(
+        report,
+        **_fault(failure),
+        syscall=name_of(failure.syscall),
+        number=int(failure.syscall),
+        **where,
+    ),
+}
+
+
+def _report(failure: Any) -> CrashReport:
+    signal = Signals(failure.signal) if failure.signal else None
+    registers = ffi.unpack(failure.registers, len(_REGISTERS)) if failure.has_registers else ()
+    return CrashReport(
+        signal=signal,
+        code=int(failure.code),
+        address=_address(failure),
+        registers=dict(zip(_REGISTERS, registers, strict=False)),
+        frames=_frames(failure),
+        backtrace_complete=bool(failure.complete),
+        thread=int(failure.thread) or None,
+        stack_used=int(failure.stack_used) or None,
+        stack_size=int(failure.stack_size) or None,
+        taint=taints(failure.taint),
+        message=_text(failure.reason).strip() or None,
+        duration=failure.run_ns / 1e9 or None,
+    )
+
+
+def _frames(failure: Any) -> tuple[Frame, ...]:
+    addresses = ffi.unpack(failure.frames, failure.frame_count)
+    exact = int(failure.exact)
+    return tuple(
+        _frame(address, is_return_address=not exact >> index & 1)
+        for index, address in enumerate(addresses)
+    )
+
+
+def _frame(address: int, *, is_return_address: bool) -> Frame:
+    module = ffi.new("struct aionif_module *")
+    if not lib.aionif_locate(address, module):
+        return Frame(address=address, is_return_address=is_return_address)
+    path = ffi.string(module.path).decode("utf-8", "surrogateescape")
+    build_id = bytes(ffi.buffer(module.build_id, module.build_id_length)).hex()
+    return Frame(
+        address=address,
+        module=path or str(Path("/proc/self/exe").resolve()),
+        build_id=build_id or None,
+        offset=address - int(module.bias),
+        is_return_address=is_return_address,
+    )

@@ -1,0 +1,43 @@
+"""What the core has noticed by itself (a lost worker, a displaced handler) -> log events."""
+
+from __future__ import annotations
+
+from signal import Signals
+from typing import Any
+
+from aionif._crash import taints
+from aionif._native import ffi, lib
+from aionif.telemetry.log import warn
+
+__all__ = ("report_all",)
+
+_EVENTS = {
+    lib.AIONIF_NOTICE_RETIRED: ("worker_retired", "a crashed call left a lock held"),
+    lib.AIONIF_NOTICE_ABANDONED: ("worker_abandoned", "its call did not end when told to"),
+    lib.AIONIF_NOTICE_DISPLACED: ("handler_displaced", "aionif's handler is in front again"),
+    lib.AIONIF_NOTICE_NO_FILTER: ("exit_not_contained", None),
+    lib.AIONIF_NOTICE_NO_THREAD: ("worker_not_started", "the system gave no thread or memory"),
+    lib.AIONIF_NOTICE_TAINTED: ("process_tainted", None),
+}
+
+
+def report_all(names: dict[int, str]) -> None:
+    """Log everything noticed since the last time; names: of functions, by address."""
+    notice = ffi.new("struct aionif_notice *")
+    while lib.aionif_take_notice(notice):
+        event, reason = _EVENTS[notice.kind]
+        warn(event, **_fields(notice, reason, names))
+
+
+def _fields(notice: Any, reason: str | None, names: dict[int, str]) -> dict[str, Any]:
+    text = ffi.string(notice.text).decode("utf-8", "replace")
+    if notice.kind == lib.AIONIF_NOTICE_TAINTED:
+        return {"reason": ", ".join(taints(notice.detail))}
+    fields: dict[str, Any] = {"reason": reason or text}
+    if notice.thread:
+        fields["thread"] = int(notice.thread)
+    if notice.function:
+        fields["function"] = names.get(int(notice.function), hex(notice.function))
+    if notice.kind == lib.AIONIF_NOTICE_DISPLACED:
+        fields["signal"] = Signals(notice.detail).name
+    return fields

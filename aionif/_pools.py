@@ -1,0 +1,150 @@
+"""The core's pools as an executor uses them: one for each way its workers have to be set up."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from aionif._native import ffi, lib
+from aionif._syscalls import number_of
+from aionif.errors import NifRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aionif.policy import NifPolicy
+
+__all__ = ("Pools", "Statistics")
+
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Counts of one executor since it was opened, and what it does at this moment.
+
+    submitted: calls accepted. returned, failed: ended by returning; by a crash, panic or exit.
+    timed_out: deadlines passed, in the queue or while running. cancelled: by their task.
+    aborted: calls stopped after a timeout or a cancellation. rejected: refused for a full queue.
+    queued, running: now. workers, idle: threads that serve, and those without a call.
+    started: threads ever started. abandoned: threads in a call that did not stop when told to.
+    retired: threads parked because a crash left a lock held.
+    watched: calls whose end the submitter saw without suspending its task.
+    stack_high_water: most bytes of stack that a measured call used.
+    tainted: an earlier crash may have damaged this process (in words; empty if not).
+    """
+
+    submitted: int
+    returned: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    aborted: int
+    rejected: int
+    queued: int
+    running: int
+    workers: int
+    idle: int
+    started: int
+    retired: int
+    abandoned: int
+    watched: int
+    stack_high_water: int
+    tainted: tuple[str, ...]
+
+
+_COUNTS = [field.name for field in fields(Statistics) if field.name != "tainted"]
+_OF_THIS_MOMENT = ("queued", "running", "workers", "idle")
+
+
+class Pools:
+    """The pools of one executor, opened as policies ask for them."""
+
+    def __init__(self, *, max_workers: int, max_queue: int, name: str) -> None:
+        self._max_workers = max_workers
+        self._max_queue = max_queue
+        self._name = name
+        self._pools: dict[tuple[Any, ...], Any] = {}
+        self._ended = dict.fromkeys(_COUNTS, 0)  # of pools that were stopped
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._pools.values())
+
+    def get(self, policy: NifPolicy) -> Any:
+        """Return the pool whose workers are set up as `policy` says.
+
+        Raises:
+            NifRejected: the system gives no memory or thread.
+        """
+        key = (
+            policy.stack_size,
+            policy.guard_size,
+            policy.contain_exit,
+            policy.deny_syscalls,
+            policy.abort_attempts,
+            policy.max_lost_threads,
+            policy.spin,
+            policy.watch,
+            policy.wake,
+        )
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = self._open(policy)
+        return pool
+
+    def _open(self, policy: NifPolicy) -> Any:
+        alone = (os.cpu_count() or 1) == 1  # then whoever spins keeps the other side from running
+        settings = ffi.new(
+            "struct aionif_pool_settings *",
+            {
+                "max_workers": self._max_workers,
+                "max_queue": self._max_queue,
+                "max_lost": policy.max_lost_threads,
+                "spin_ns": 0 if alone else int(policy.spin * _NANOSECONDS),
+                "watch_ns": 0 if alone else int(policy.watch * _NANOSECONDS),
+                "wake_ns": 0 if alone else int(policy.wake * _NANOSECONDS),
+                "stack_size": policy.stack_size,
+                "guard_size": policy.guard_size,
+                "abort_attempts": policy.abort_attempts,
+                "contain_exit": policy.contain_exit,
+                "denied_count": len(policy.deny_syscalls),
+                "denied": [number_of(name) for name in policy.deny_syscalls],
+                "name": self._name.encode()[:11],
+            },
+        )
+        pool = lib.aionif_pool_open(settings)
+        if pool == ffi.NULL:
+            raise NifRejected(
+                reason="the system gave no memory or thread for a worker",
+                remedy="Raise the limits of this process, or lower max_workers.",
+            )
+        return pool
+
+    def statistics(self, tainted: tuple[str, ...]) -> Statistics:
+        """Add up the counts of all pools."""
+        totals = dict(self._ended)
+        for pool in self:
+            _add(totals, pool)
+        return Statistics(**totals, tainted=tainted)
+
+    def forget(self) -> None:
+        """Drop the pools without a word to them: in the child of a fork they do not exist."""
+        self._pools.clear()
+
+    def stop(self) -> None:
+        """End all threads and free the pools. After the last call has ended, or was given up."""
+        while self._pools:
+            _, pool = self._pools.popitem()
+            _add(self._ended, pool)
+            self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
+            lib.aionif_pool_stop(pool)
+
+
+def _add(totals: dict[str, int], pool: Any) -> None:
+    counts = ffi.new("struct aionif_statistics *")
+    lib.aionif_pool_statistics(pool, counts)
+    for name in _COUNTS:
+        value = int(getattr(counts, name))
+        highest = name == "stack_high_water"
+        totals[name] = max(totals[name], value) if highest else totals[name] + value

@@ -1,0 +1,266 @@
+"""One call, from arguments to result: the hot path.
+
+A call that ends while its submitter watches costs one call into the core, made by cffi or ctypes
+with the user's arguments, one write to the thread's door and one read. All else is for calls that
+wait, and for those that fail.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from anyio import move_on_after
+
+from aionif._binding import NifFunction, Plan, bind
+from aionif._crash import error_of
+from aionif._native import ffi, lib
+from aionif._wakeup import Seat, function_names
+from aionif.errors import NifArgumentError, NifClosed, NifError, NifRejected, NifTimeout
+from aionif.policy import ENDINGS, NifPolicy, check_seconds
+from aionif.telemetry.log import call_failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = (
+    "CONVERSION_ERRORS",
+    "Route",
+    "call_inline",
+    "capture",
+    "complaint",
+    "plan_of",
+    "prepared",
+    "refusal",
+    "result_of",
+    "settle_inline",
+    "submit_in_line",
+)
+
+CONVERSION_ERRORS = (TypeError, ValueError, OverflowError, BufferError, LookupError)
+
+_RETURNED = lib.AIONIF_RETURNED
+_FAILED = lib.AIONIF_FAILED
+_FULL = lib.AIONIF_FULL
+_CLOSED = lib.AIONIF_CLOSED
+_REFUSED = lib.AIONIF_REFUSED
+_MISUSED = lib.AIONIF_MISUSED
+
+_LONGEST = 1 << 62  # nanoseconds; more than a century
+
+
+class Route:
+    """Where calls of one function go under one policy."""
+
+    __slots__ = (
+        "capture",
+        "is_closed",
+        "is_plain",
+        "plan",
+        "policy",
+        "pool",
+        "prepare",
+        "rejects_when_full",
+        "resource",
+        "target",
+        "waits_on_cancel",
+    )
+
+    def __init__(  # noqa: PLR0913 - one value each
+        self,
+        plan: Plan,
+        policy: NifPolicy,
+        pool: Any = ffi.NULL,
+        strand: Any = ffi.NULL,
+        *,
+        rejects_when_full: bool = False,
+        resource: str = "executor",
+        is_closed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.plan = plan
+        self.policy = policy
+        self.pool = pool
+        self.capture: Callable[..., Any] = plan.capture
+        self.prepare = plan.prepare
+        self.is_plain = plan.count_words is None and plan.finish is None
+        self.rejects_when_full = rejects_when_full
+        self.resource = resource  # what it is that may be closed
+        self.is_closed = is_closed
+        self.waits_on_cancel = policy.on_cancel == "wait"
+        self.target = ffi.new(
+            "struct aionif_target *",
+            {
+                "plan": plan.struct,
+                "pool": pool,
+                "strand": strand,
+                "on_timeout": ENDINGS.index(policy.on_timeout),
+                "on_cancel": ENDINGS.index(policy.on_cancel),
+                "measure_stack": policy.measure_stack,
+                "watch": policy.watch > 0,
+            },
+        )
+        function_names[plan.address] = plan.name
+
+    @property
+    def tier(self) -> str:
+        """The tier's name, for errors."""
+        return "thread" if self.pool else "inline"
+
+
+def plan_of(function: Any) -> Plan:
+    """Return the plan of whatever was given as a function."""
+    return function.plan if isinstance(function, NifFunction) else bind(function)
+
+
+def nanoseconds(timeout: float) -> int:
+    """Return a timeout for the core, where 0 means none; raise NifArgumentError for bad ones."""
+    return max(1, int(min(check_seconds("timeout", timeout) * 1e9, _LONGEST)))
+
+
+def capture(route: Route, door: Any, arguments: tuple[Any, ...], timeout: float | None) -> Any:
+    """Make one request and return what the thunk returned; the answer is in the door.
+
+    Raises:
+        NifArgumentError: an argument was refused; nothing was submitted.
+    """
+    plan = route.plan
+    while True:
+        if timeout is not None:
+            door.timeout_ns = nanoseconds(timeout)
+        if plan.count_words is not None:
+            door.stack_words = plan.count_words(arguments)
+        door.target = route.target
+        try:
+            result = route.capture(*arguments)
+        except CONVERSION_ERRORS as problem:
+            door.target = ffi.NULL
+            door.timeout_ns = door.stack_words = 0
+            raise complaint(plan, arguments, problem) from problem
+        if door.outcome != _MISUSED:
+            return result
+
+
+def prepared(plan: Plan, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Make what has to outlive the call from the arguments."""
+    if plan.prepare is None:
+        return arguments
+    try:
+        return plan.prepare(arguments)
+    except NifArgumentError:
+        raise
+    except CONVERSION_ERRORS as problem:
+        raise complaint(plan, arguments, problem) from problem
+
+
+def complaint(plan: Plan, arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentError:
+    """Return the error for arguments that the library refused."""
+    error = plan.explain(arguments, problem)
+    error.function, error.library = plan.name, plan.library
+    return error
+
+
+async def submit_in_line(
+    route: Route, seat: Seat, arguments: tuple[Any, ...], timeout: float | None
+) -> Any:
+    """Make a request once the queue has room and it is its turn; the answer is in the door.
+
+    Raises:
+        NifTimeout: there was no room in time. NifClosed: the executor was closed meanwhile.
+    """
+    deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
+    result = None
+
+    def attempt() -> bool:
+        nonlocal result
+        if route.is_closed():
+            raise NifClosed(resource=route.resource, **_where(route))
+        remaining = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        result = capture(route, seat.door, arguments, remaining)
+        return bool(seat.door.outcome != _FULL)
+
+    with move_on_after(timeout):
+        await seat.stand_in_line(route.pool, attempt)
+        return result
+    error = _unfinished(route, lib.AIONIF_EVENT_QUEUE_TIMEOUT, timeout)
+    call_failed(error)
+    raise error
+
+
+def result_of(route: Route, seat: Seat, call: int, kind: int, timeout: float | None) -> Any:
+    """Return the result of a call that has ended, by the kind of its event; or raise its error."""
+    if kind == lib.AIONIF_EVENT_RETURNED:
+        return _replay(route.plan, seat, call)
+    if kind == lib.AIONIF_EVENT_FAILED:
+        raise failure_of(call, route, timeout)
+    error = _unfinished(route, kind, timeout)
+    call_failed(error)
+    raise error
+
+
+def _replay(plan: Plan, seat: Seat, call: int) -> Any:
+    door = seat.door
+    while True:
+        door.target = ffi.NULL
+        door.replay = call
+        result = plan.replay()
+        if door.outcome != _MISUSED:
+            return result
+
+
+def _where(route: Route) -> dict[str, Any]:
+    return {"function": route.plan.name, "library": route.plan.library, "tier": route.tier}
+
+
+def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
+    error, duration = error_of(call, route.plan, route.tier, timeout)
+    call_failed(error, duration)
+    return error
+
+
+def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
+    if kind == lib.AIONIF_EVENT_QUEUE_TIMEOUT:
+        return NifTimeout(timeout=timeout or 0.0, phase="queue", **_where(route))
+    if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
+        return NifTimeout(timeout=timeout or 0.0, phase="run", **_where(route))
+    return NifClosed(resource=route.resource, **_where(route))
+
+
+def refusal(route: Route, door: Any, outcome: int, timeout: float | None) -> NifError:
+    if outcome == _FAILED:
+        return failure_of(door.call, route, timeout)
+    if outcome == _CLOSED:
+        return NifClosed(resource=route.resource, **_where(route))
+    if outcome == _FULL:
+        lib.aionif_pool_reject(route.pool)
+        error = NifRejected(**_where(route))
+    elif outcome == _REFUSED:
+        error = NifRejected(
+            reason="too many threads were lost to crashes and calls that do not stop",
+            remedy="Restart this process; statistics() counts retired and abandoned threads.",
+            **_where(route),
+        )
+    else:
+        error = NifRejected(
+            reason="no memory or thread was left for it",
+            remedy="Shed load, or raise the limits of this process.",
+            **_where(route),
+        )
+    call_failed(error)
+    return error
+
+
+def settle_inline(route: Route, door: Any, arguments: tuple[Any, ...]) -> Any:
+    """Raise for an inline call that did not return, as the door says."""
+    if door.outcome == _MISUSED:
+        return call_inline(route, door, arguments, None)
+    raise refusal(route, door, door.outcome, None)
+
+
+def call_inline(route: Route, door: Any, given: tuple[Any, ...], timeout: float | None) -> Any:
+    """Make a call of any kind in this thread and return its result."""
+    arguments = prepared(route.plan, given)
+    result = capture(route, door, arguments, timeout)
+    if door.outcome != _RETURNED:
+        raise refusal(route, door, door.outcome, timeout)
+    finish = route.plan.finish
+    return result if finish is None else finish(result, given)

@@ -1,0 +1,308 @@
+"""How the end of a call reaches the task that waits for it.
+
+The core keeps a port for each event loop: a queue of events, and an eventfd that it writes to only
+when the loop is, or is about to be, asleep. `drain` takes all events of one wake-up with one call
+of the core. Where more calls are under way, the loop looks again on its next turn before it
+sleeps; only when there was nothing new is the bell armed. A burst of calls so costs one wake-up.
+
+A Seat is one event loop in one thread: its port, and the thread's door. asyncio (and uvloop)
+watches the eventfd with one `add_reader` for the life of the seat, which costs a third of awaiting
+its readiness each time. trio has a system task that waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from asyncio import _get_running_loop  # None where none runs: cheap
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aionif import _notices
+from aionif._native import Door, door, ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("Seat", "current_seat", "orphans")
+
+_MORE = lib.AIONIF_EVENTS
+_RETURNED = lib.AIONIF_EVENT_RETURNED
+_STILL_RUNNING = (lib.AIONIF_EVENT_RUN_TIMEOUT, lib.AIONIF_EVENT_LOST)
+
+# Arguments of calls nobody waits for any more, until native code has let go of them. For the whole
+# process: the loop that hears of the end need not be the one that made the call.
+orphans: dict[int, tuple[Any, ...]] = {}
+
+function_names: dict[int, str] = {}  # of every plan in use, for notices of the core
+
+
+class _Place:
+    """Of a task in a line; waiter is None while it is its turn."""
+
+    __slots__ = ("waiter",)
+
+    def __init__(self) -> None:
+        self.waiter: Any = None
+
+
+class Seat:
+    """One event loop in one thread. Subclasses know how its tasks wait."""
+
+    is_trio: bool
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self.door: Door = door()
+        self.port = lib.aionif_port_open()
+        if self.port == ffi.NULL:
+            raise OSError("no descriptor was free for an event loop's eventfd")
+        self.turn_is_due = self.is_trio  # there, every call is a checkpoint
+        self.default: Any = None  # the loop's own executor, and what closes it with the loop
+        self.guard: Any = None
+        self.users = 0  # executors; the last one to leave closes the seat
+        self.waiting: dict[int, tuple[Any, tuple[Any, ...], Any]] = {}  # waiter, arguments, route
+        self.lines: dict[int, deque[_Place]] = {}  # by pool: tasks that wait for its queue
+        self.idle: dict[int, Callable[[], None]] = {}  # what to do when a closing pool is idle
+        self._events = ffi.new("uint64_t[]", lib.AIONIF_EVENTS)
+
+    def sit(self) -> None:
+        """Bind the thread's door to this loop's port."""
+        self.thread = threading.get_ident()
+        self.door = door()
+        self.door.port = self.port
+        _local.seat = self
+
+    def drain(self) -> bool:
+        """Deliver all events. True: calls are under way and the bell is not armed yet."""
+        answer = lib.aionif_collect(self.port, self._events, 1)
+        more = answer & _MORE
+        waiting = self.waiting
+        for event in ffi.unpack(self._events, answer & (_MORE - 1)):
+            kind = event & 0xFF
+            waiter = waiting.pop(event >> 8, None)
+            if waiter is not None:
+                if kind in _STILL_RUNNING:
+                    orphans[event >> 8] = waiter[1:]
+                self.wake(waiter[0], kind)
+            elif kind != _RETURNED:
+                self._other(kind, event >> 8)
+        return bool(more)
+
+    def _other(self, kind: int, value: int) -> None:
+        if kind == lib.AIONIF_EVENT_RELEASED:
+            orphans.pop(value, None)
+        elif kind == lib.AIONIF_EVENT_CAPACITY:
+            self._call_first_in_line(value)
+        elif kind == lib.AIONIF_EVENT_IDLE:
+            self.idle.pop(value, lambda: None)()
+        elif kind == lib.AIONIF_EVENT_NOTICE:
+            _notices.report_all(function_names)
+
+    def _call_first_in_line(self, pool: int) -> None:
+        line = self.lines.get(pool)
+        if line and line[0].waiter is not None:
+            waiter, line[0].waiter = line[0].waiter, None
+            self.wake(waiter, 0)
+
+    def let_go(self, call: int, arguments: tuple[Any, ...], route: Any) -> None:
+        """Nobody waits for this call any more; keep what it uses as long as it runs."""
+        if not lib.aionif_cancel(call):
+            orphans[call] = (arguments, route)
+
+    async def stand_in_line(self, pool: Any, attempt: Callable[[], bool]) -> None:
+        """Repeat `attempt`, a request to a pool, until it is taken: first come, first served.
+
+        Only the first in line tries, and who leaves calls the next: were all woken for whom there
+        is room, the loop would be free to run them in any order, as trio does.
+        """
+        key = int(ffi.cast("uintptr_t", pool))
+        line = self.lines.setdefault(key, deque())
+        place = _Place()
+        line.append(place)
+        try:
+            while not (line[0] is place and attempt()):
+                place.waiter = self.new_waiter()
+                await self.wait_for(place.waiter)  # a request that is refused orders the event
+        finally:
+            line.remove(place)
+            self._call_first_in_line(key)
+            if not line:
+                del self.lines[key]
+
+    def close(self) -> None:
+        """Give the port back. In the seat's own thread."""
+        self.port, port = ffi.NULL, self.port
+        if _local.seat is self:
+            _local.seat = None
+            self.door.port = ffi.NULL
+        lib.aionif_port_close(port)
+
+    # ---- what differs between the loops ----
+
+    def new_waiter(self) -> Any:
+        """Return something that one task can wait for."""
+        raise NotImplementedError
+
+    def wake(self, waiter: Any, kind: int) -> None:
+        """Let the task that waits for `waiter` go on with `kind`."""
+        raise NotImplementedError
+
+    async def wait_for(self, waiter: Any) -> int:
+        """Wait until `waiter` is woken."""
+        raise NotImplementedError
+
+    def enlist(self, call: int, arguments: tuple[Any, ...], route: Any) -> Any:
+        """Return what the task is to await: the kind of the event that ends its call."""
+        raise NotImplementedError
+
+    async def give_up(self, call: int, arguments: tuple[Any, ...], route: Any) -> None:
+        """End the wait of a task that was cancelled, as the call's policy says."""
+        raise NotImplementedError
+
+    def is_cancelling(self) -> bool:
+        """Whether the task may have a cancellation that it has not met."""
+        raise NotImplementedError
+
+    async def take_turn(self) -> None:
+        """Give way to other tasks, and meet a cancellation that is pending."""
+        raise NotImplementedError
+
+    def is_over(self) -> bool:
+        """Whether the loop is closed for good."""
+        raise NotImplementedError
+
+    def call_in_loop(self, function: Callable[[], None]) -> None:
+        """Run `function` in the loop's thread; from any thread."""
+        raise NotImplementedError
+
+
+class AsyncioSeat(Seat):
+    """A seat at an asyncio or uvloop event loop."""
+
+    is_trio = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        loop.add_reader(lib.aionif_port_descriptor(self.port), self._drain)
+
+    def _drain(self) -> None:
+        if self.port and self.drain():
+            self.loop.call_soon(self._drain)
+
+    def new_waiter(self) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = self.loop.create_future()
+        return future
+
+    def wake(self, waiter: asyncio.Future[int], kind: int) -> None:
+        if not waiter.done():
+            waiter.set_result(kind)
+
+    async def wait_for(self, waiter: asyncio.Future[int]) -> int:
+        return await waiter
+
+    def enlist(self, call: int, arguments: tuple[Any, ...], route: Any) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = self.loop.create_future()
+        self.waiting[call] = (future, arguments, route)
+        return future
+
+    async def give_up(self, call: int, arguments: tuple[Any, ...], route: Any) -> None:
+        if route.waits_on_cancel:
+            while call in self.waiting:
+                with suppress(asyncio.CancelledError):  # the first one is raised in the end
+                    await self.enlist(call, arguments, route)
+        self.waiting.pop(call, None)
+        self.let_go(call, arguments, route)
+
+    def is_cancelling(self) -> bool:
+        task = asyncio.current_task(self.loop)
+        return task is not None and task.cancelling() > 0
+
+    async def take_turn(self) -> None:
+        await asyncio.sleep(0)
+
+    def is_over(self) -> bool:
+        return bool(self.loop.is_closed())
+
+    def call_in_loop(self, function: Callable[[], None]) -> None:
+        if self.loop is _get_running_loop() or self.is_over():
+            function()
+        else:
+            self.loop.call_soon_threadsafe(function)
+
+    def close(self) -> None:
+        if not self.is_over():
+            self.loop.remove_reader(lib.aionif_port_descriptor(self.port))
+        super().close()
+
+
+class _Local(threading.local):
+    seat: Seat | None = None
+
+
+_local = _Local()
+_seats: dict[Any, Seat] = {}  # by loop, or by trio's token
+
+
+def current_seat() -> Seat:
+    """Return the seat of the running loop, bound to the calling thread.
+
+    Raises:
+        RuntimeError: no event loop runs in this thread.
+    """
+    key = _get_running_loop() or _trio_token()
+    if key is None:
+        raise RuntimeError(
+            "execute_nif must be awaited inside asyncio or trio; use call_nif outside"
+        )
+    seat = _local.seat
+    if seat is None or seat.loop is not key or not seat.port:
+        seat = _seats.get(key) or _new_seat(key)
+        seat.sit()
+    return seat
+
+
+def _new_seat(key: Any) -> Seat:
+    _sweep()
+    if isinstance(key, asyncio.AbstractEventLoop):
+        seat: Seat = AsyncioSeat(key)
+    else:
+        from aionif._wakeup_trio import TrioSeat  # noqa: PLC0415 - only where trio runs
+
+        seat = TrioSeat(key)
+    _seats[key] = seat
+    return seat
+
+
+def _sweep() -> None:
+    """Close what belongs to loops that were closed without finalising async generators."""
+    for seat in [seat for seat in _seats.values() if seat.is_over()]:
+        if seat.default is not None:
+            seat.default.close_now()
+
+
+def _trio_token() -> Any:
+    trio = sys.modules.get("trio")
+    if trio is None or not trio.lowlevel.in_trio_run():
+        return None
+    return trio.lowlevel.current_trio_token()
+
+
+def forget_all() -> None:
+    """In the child of a fork: the seats, and their waiting tasks, are the parent's."""
+    _seats.clear()
+    orphans.clear()
+    _local.seat = None
+
+
+def leave(seat: Seat) -> None:
+    """Undo one use of a seat; in its thread, or with its loop closed for good."""
+    if not seat.is_over():
+        seat.drain()  # what came last: arguments to let go of, notices
+    seat.users -= 1
+    if seat.users == 0 and _seats.get(seat.loop) is seat:
+        del _seats[seat.loop]
+        seat.close()

@@ -1,0 +1,362 @@
+"""Executors, sessions, and `execute_nif` on the executor of the running event loop."""
+
+from __future__ import annotations
+
+import os
+from asyncio import _get_running_loop  # None where none runs: cheap
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal, Self
+from weakref import WeakSet
+
+import anyio
+
+from aionif import _wakeup
+from aionif._caller import Caller
+from aionif._crash import taints
+from aionif._native import ffi, lib
+from aionif._pools import Pools, Statistics
+from aionif._submit import Route, plan_of
+from aionif._wakeup import Seat, _local, current_seat
+from aionif.errors import NifArgumentError, NifClosed
+from aionif.inline import inline_route
+from aionif.policy import Isolation, NifPolicy, check_choice, check_count, check_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from types import TracebackType
+
+__all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
+
+_DEFAULT_POLICY = NifPolicy()
+_DEFAULT_QUEUE = 4096
+_SHUTDOWN_TIMEOUT = 10.0
+_MARGIN = 2.0  # seconds beyond the attempts to stop a call
+
+
+class NifExecutor(Caller):
+    """Workers that run native calls, and the queue before them.
+
+    isolation: "thread" runs calls on worker threads; "inline" in the caller's own thread, where
+        short functions are fastest and a long one blocks the event loop.
+    max_workers: threads at the most; they are started as calls need them.
+    max_queue: calls that may wait for a worker. With more, `execute_nif` waits for room, or
+        raises NifRejected, as `on_full` says.
+    stack_size: bytes of stack for a call, in place of the policy's.
+    policy: for calls whose function has none of its own.
+    shutdown_timeout: seconds that closing waits for running calls, before it stops them.
+
+    Use it as an async context manager, from any number of event loops.
+
+    Raises:
+        NifArgumentError: a setting is out of range; it names the setting.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, by keyword
+        self,
+        *,
+        isolation: Isolation = "thread",
+        max_workers: int | None = None,
+        max_queue: int = _DEFAULT_QUEUE,
+        stack_size: int | None = None,
+        policy: NifPolicy | None = None,
+        on_full: Literal["wait", "reject"] = "wait",
+        shutdown_timeout: float = _SHUTDOWN_TIMEOUT,
+        name: str = "aionif",
+    ) -> None:
+        super().__init__()
+        check_choice("isolation", isolation, ("thread", "inline"))
+        check_choice("on_full", on_full, ("wait", "reject"))
+        if max_workers is None:
+            max_workers = min(32, (os.cpu_count() or 1) + 4)
+        check_count("max_workers", max_workers, 1)
+        check_count("max_queue", max_queue, 1)
+        check_seconds("shutdown_timeout", shutdown_timeout)
+        if policy is not None and not isinstance(policy, NifPolicy):
+            raise NifArgumentError(argument="policy", value=policy, problem="is not a NifPolicy")
+        self._isolation = isolation
+        self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
+        self._rejects = on_full == "reject"
+        self._shutdown_timeout = shutdown_timeout
+        self._pools = Pools(max_workers=max_workers, max_queue=max_queue, name=name)
+        self._closed = False
+        self._sessions: set[NifSession] = set()
+        _open.add(self)
+
+    @asynccontextmanager
+    async def session(self, *, policy: NifPolicy | None = None) -> AsyncIterator[NifSession]:
+        """Open a session: its calls run one at a time, always on the same thread.
+
+        Handles that native code keeps per thread stay valid in it. A call that crashes ends the
+        session; calls after it raise NifClosed.
+
+        Raises:
+            NifArgumentError: the executor runs calls inline, where there is no worker to keep.
+        """
+        if self._isolation == "inline":
+            raise NifArgumentError(
+                argument="isolation",
+                value="inline",
+                problem="has no workers for a session",
+                remedy='Open the executor with isolation="thread".',
+            )
+        session = NifSession(self, policy or self._policy)
+        self._sessions.add(session)
+        try:
+            yield session
+        finally:
+            self._sessions.discard(session)
+            session._close()  # noqa: SLF001 - its owner
+
+    def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
+        if self._closed:
+            raise NifClosed(resource="executor")
+        plan = plan_of(fn)
+        policy = policy or self._policy
+        if self._isolation == "inline":
+            return inline_route(fn, policy, is_awaited=True)
+        strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
+        return Route(
+            plan,
+            policy,
+            self._pools.get(policy),
+            strand,
+            rejects_when_full=self._rejects,
+            is_closed=self._is_closed,
+        )
+
+    def _is_closed(self) -> bool:
+        return self._closed
+
+    def _take_seat(self, seat: Seat) -> None:
+        if self._closed:
+            raise NifClosed(resource="executor")
+        self._seats.add(seat)
+        seat.users += 1
+
+    def _forked(self) -> None:
+        """In the child of a fork: the workers are the parent's, so this is closed."""
+        self._closed = True
+        self._routes.clear()
+        self._seats.clear()
+        for session in self._sessions:
+            session._forked()  # noqa: SLF001 - their owner
+        self._pools.forget()
+
+    def statistics(self) -> Statistics:
+        """Return counts since the executor was opened, and its state now."""
+        return self._pools.statistics(taints(lib.aionif_taint()))
+
+    # ---- closing ----
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close: calls in the queue get NifClosed, running ones have `shutdown_timeout` to return.
+
+        After that they are stopped, or their threads abandoned, and their tasks get NifClosed.
+        Closing twice is harmless.
+        """
+        if self._closed:
+            return
+        self._shut()
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._wind_down()
+            finally:
+                self._pools.stop()
+                self._leave_seats()
+
+    def _shut(self) -> None:
+        """Accept nothing more: no route may lead to a pool that is about to be freed."""
+        self._closed = True
+        self._routes.clear()
+        while self._sessions:
+            self._sessions.pop()._close()  # noqa: SLF001 - their owner
+
+    async def _wind_down(self) -> None:
+        if not list(self._pools):
+            return
+        seat = current_seat()
+        with anyio.move_on_after(self._shutdown_timeout):
+            for pool in self._pools:
+                await _until_idle(pool, seat)
+            return
+        for pool in self._pools:
+            lib.aionif_pool_end_calls(pool)
+        with anyio.move_on_after(self._policy.abort_attempts / 1000 + _MARGIN):
+            for pool in self._pools:
+                await _until_idle(pool, seat)
+
+    def close_now(self) -> None:
+        """Close without waiting: for a loop that is closed already, and can't await."""
+        if not self._closed:
+            self._shut()
+            for pool in self._pools:
+                lib.aionif_pool_close(pool, ffi.NULL)
+                lib.aionif_pool_end_calls(pool)
+            self._pools.stop()
+            self._leave_seats()
+
+    def _leave_seats(self) -> None:
+        while self._seats:
+            seat = self._seats.pop()
+            seat.call_in_loop(lambda seat=seat: _wakeup.leave(seat))  # type: ignore[misc]
+
+
+_open: WeakSet[NifExecutor] = WeakSet()
+
+
+class NifSession(Caller):
+    """One worker of an executor for as long as the session is open."""
+
+    def __init__(self, executor: NifExecutor, policy: NifPolicy) -> None:
+        super().__init__()
+        self._executor = executor
+        self._policy = policy
+        self._strand = lib.aionif_strand_open(1)
+        if self._strand == ffi.NULL:
+            raise MemoryError
+
+    @property
+    def broken(self) -> bool:
+        """Whether a call of this session has crashed; no further ones are accepted."""
+        return self._strand == ffi.NULL or bool(lib.aionif_strand_broken(self._strand))
+
+    def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
+        if self._strand == ffi.NULL:
+            raise NifClosed(resource="session")
+        policy = policy or self._policy
+        if not policy.thread_safe:
+            raise NifArgumentError(
+                argument="policy",
+                value="thread_safe=False",
+                problem="can't be kept by a session, whose calls run beside those of others",
+                remedy="Load the library with thread_safe=True if all its calls go through here.",
+            )
+        if self._executor._closed:  # noqa: SLF001 - a session is a part of its executor
+            raise NifClosed(resource="executor")
+        return Route(
+            plan_of(fn),
+            policy,
+            self._executor._pools.get(self._policy),  # noqa: SLF001
+            self._strand,
+            resource="session",
+            is_closed=self._is_closed,
+            rejects_when_full=self._executor._rejects,  # noqa: SLF001
+        )
+
+    def _take_seat(self, seat: Seat) -> None:
+        if seat not in self._executor._seats:  # noqa: SLF001
+            self._executor._take_seat(seat)  # noqa: SLF001
+        self._seats.add(seat)
+
+    def _is_closed(self) -> bool:
+        return bool(self._strand == ffi.NULL)
+
+    def _forked(self) -> None:
+        self._routes.clear()
+        self._strand = ffi.NULL
+
+    def _close(self) -> None:
+        self._routes.clear()
+        strand, self._strand = self._strand, ffi.NULL
+        if strand != ffi.NULL:
+            lib.aionif_strand_close(strand)
+
+
+def _with_stack(policy: NifPolicy, stack_size: int | None) -> NifPolicy:
+    if stack_size is None:
+        return policy
+    from dataclasses import replace  # noqa: PLC0415 - only where it is asked for
+
+    return replace(policy, stack_size=stack_size)
+
+
+async def _until_idle(pool: Any, seat: Seat) -> None:
+    waiter = seat.new_waiter()
+    seat.idle[int(ffi.cast("uintptr_t", pool))] = lambda: seat.wake(waiter, 0)
+    if not lib.aionif_pool_close(pool, seat.port):
+        await seat.wait_for(waiter)
+
+
+_strands: dict[int, Any] = {}
+
+
+def serial_strand(fn: Any) -> Any:
+    """Return the strand of a function's library: for the whole process, and for ever."""
+    module = ffi.new("struct aionif_module *")
+    address = plan_of(fn).address
+    # By where it is loaded: a library may be named in several ways.
+    key = int(module.bias) if lib.aionif_locate(address, module) else address
+    if key not in _strands:
+        _strands[key] = lib.aionif_strand_open(0)
+    return _strands[key]
+
+
+def _after_fork_in_child() -> None:
+    for executor in list(_open):
+        executor._forked()  # noqa: SLF001 - of this module's own class
+    _strands.clear()
+    _wakeup.forget_all()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+# ---- the default executor of each event loop ----
+
+
+async def _closing_with_the_loop(seat: Seat, executor: NifExecutor) -> AsyncIterator[None]:
+    """Close `executor` when the loop shuts down: event loops finalise their async generators."""
+    try:
+        yield
+    finally:
+        seat.default = seat.guard = None
+        await executor.aclose()
+
+
+def _default_executor() -> NifExecutor:
+    seat = current_seat()
+    if seat.default is None:
+        seat.default = NifExecutor()
+        seat.guard = _closing_with_the_loop(seat, seat.default)
+        start: Any = seat.guard.__anext__()
+        with suppress(StopIteration):
+            start.send(None)  # runs up to the yield, which registers it with the loop
+    executor: NifExecutor = seat.default
+    return executor
+
+
+def execute_nif(
+    fn: Any,
+    *args: Any,
+    timeout: float | None = None,
+    policy: NifPolicy | None = None,
+    executor: NifExecutor | None = None,
+) -> Coroutine[Any, Any, Any]:
+    """Call a native function away from the event loop; await the result.
+
+    As `NifExecutor.execute_nif`, on `executor`, or on one that belongs to the running event loop:
+    made at first use, closed with the loop.
+
+    Raises:
+        RuntimeError: no event loop is running.
+    """
+    if executor is None:
+        seat = _local.seat
+        if seat is None or seat.default is None or seat.loop is not _get_running_loop():
+            executor = _default_executor()
+        else:
+            executor = seat.default
+    if timeout is None and policy is None:
+        return executor.execute_nif(fn, *args)  # keywords would cost a dict
+    return executor.execute_nif(fn, *args, timeout=timeout, policy=policy)

@@ -1,0 +1,76 @@
+"""The inline tier: `call_nif`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aionif._binding import NifFunction
+from aionif._native import _doors, ffi, new_door
+from aionif._submit import (
+    CONVERSION_ERRORS,
+    Route,
+    call_inline,
+    complaint,
+    plan_of,
+    settle_inline,
+)
+from aionif.errors import NifArgumentError
+from aionif.policy import NifPolicy
+
+__all__ = ("call_nif", "inline_route")
+
+_DEFAULT_POLICY = NifPolicy()
+
+_routes: dict[Any, Route] = {}
+
+
+def inline_route(fn: Any, policy: NifPolicy | None, *, is_awaited: bool = False) -> Route:
+    """Return the route of calls in the caller's thread; is_awaited: they are made by a task."""
+    plan = plan_of(fn)
+    own = fn.policy if isinstance(fn, NifFunction) else None
+    policy = policy or own or _DEFAULT_POLICY
+    if not policy.thread_safe:
+        raise NifArgumentError(
+            argument="policy",
+            value="thread_safe=False",
+            problem="can't be kept inline, where calls run in whatever thread makes them",
+            remedy="Call it with execute_nif.",
+        )
+    route = Route(plan, policy)
+    route.target.watch = is_awaited
+    return route
+
+
+def call_nif(
+    fn: Any, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
+) -> Any:
+    """Call a native function in this thread, on a guarded stack, and return its result.
+
+    For short functions: nothing else runs in this thread meanwhile. Crashes and panics become the
+    same errors as in `execute_nif`; `exit()` is not stopped. A call past its timeout, in seconds,
+    is stopped where that is safe, and raises NifTimeout when it returns where it is not.
+    """
+    try:
+        route = _routes.get(fn)
+    except TypeError:  # ctypes functions can't be hashed
+        route = None
+    door = _doors.door
+    if route is None or policy is not None or door is None:
+        door = door or new_door()
+        route = inline_route(fn, policy)
+        if isinstance(fn, NifFunction) and policy is None:
+            _routes[fn] = route
+    if timeout is not None or not route.is_plain:
+        return call_inline(route, door, args, timeout)
+    # The rest is call_inline() again, for a call that needs nothing special: half of its price.
+    try:
+        if route.prepare is not None:
+            args = route.prepare(args)
+        door.target = route.target
+        result = route.capture(*args)
+    except CONVERSION_ERRORS as problem:
+        door.target = ffi.NULL
+        raise complaint(route.plan, args, problem) from problem
+    if door.outcome:
+        return settle_inline(route, door, args)
+    return result

@@ -1,0 +1,174 @@
+"""Loading a native library: `load` and NifLibrary."""
+
+from __future__ import annotations
+
+import ctypes.util
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cffi
+
+from aionif._binding import NifFunction, Plan
+from aionif._binding_cffi import plan_of
+from aionif._elf import exported_names
+from aionif._native import lib
+from aionif.errors import NifArgumentError
+from aionif.executor import execute_nif
+from aionif.policy import NifPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+__all__ = ("NifLibrary", "load")
+
+
+class LibraryFunction(NifFunction):
+    """A function of a NifLibrary: `await f(...)` is `execute_nif(f, ...)`."""
+
+    __slots__ = ()
+
+    def __call__(
+        self, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        return execute_nif(self, *args, timeout=timeout, policy=policy)
+
+
+class NifLibrary:
+    """A loaded library; its functions are attributes, made when they are first asked for.
+
+    ffi: the cffi FFI of the declarations, for `ffi.new`, `ffi.cast` and `ffi.NULL`.
+    path: as it was given. policy: for calls of its functions; None for the executor's.
+    """
+
+    def __init__(self, ffi: cffi.FFI, handle: Any, path: str, policy: NifPolicy | None) -> None:
+        self.ffi = ffi
+        self.path = path
+        self.policy = policy
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return f"<NifLibrary {self.path}>"
+
+    def __dir__(self) -> Iterator[str]:
+        return iter({*vars(self), *dir(type(self)), *dir(self._handle)})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name=name, obj=self)
+        try:
+            value = getattr(self._handle, name)
+        except AttributeError as missing:
+            raise _no_such_symbol(self, name) from missing
+        try:
+            ctype = self.ffi.typeof(value)
+        except TypeError:
+            return value  # a constant or a variable of the library
+        if ctype.kind != "function":
+            return value
+        function = LibraryFunction(self._plan(name, ctype, value), self.policy)
+        setattr(self, name, function)
+        return function
+
+    def _plan(self, name: str, ctype: Any, function: Any) -> Plan:
+        address = int(self.ffi.cast("uintptr_t", function))
+        return plan_of(ctype, address, name, self.path, self._handle)
+
+
+class _MissingSymbolError(NifArgumentError, AttributeError):
+    """So that `hasattr(library, name)` works."""
+
+
+def _no_such_symbol(library: NifLibrary, name: str) -> NifArgumentError:
+    declared = dir(library._handle)  # noqa: SLF001 - of this module's own class
+    if name in declared:
+        near = get_close_matches(name, exported_names(_file_of(library)), n=1)
+        problem = "is declared, but the library does not have it"
+    else:
+        near = get_close_matches(name, declared, n=1)
+        problem = "is not declared in the cdef"
+    remedy = f"Did you mean {near[0]!r}?" if near else "Declare it in the cdef of aionif.load()."
+    return _MissingSymbolError(
+        library=library.path, argument="name", value=name, problem=problem, remedy=remedy
+    )
+
+
+def _file_of(library: NifLibrary) -> str:
+    """Return the file the dynamic linker found for it; the empty string if that is not known."""
+    wanted = Path(library.path).name
+    with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
+        paths = {line.split(maxsplit=5)[-1].strip() for line in maps if "/" in line}
+    return next((path for path in sorted(paths) if Path(path).name.startswith(wanted)), "")
+
+
+def load(
+    path: str | Path | None,
+    cdef: str,
+    *,
+    policy: NifPolicy | None = None,
+    thread_safe: bool | None = None,
+) -> NifLibrary:
+    """Load a shared library and return it with the functions that `cdef` declares.
+
+    path: as for dlopen: a file, or a name such as "libz.so.1"; None for the program itself.
+    cdef: declarations in C, as cffi reads them.
+    policy: for calls of its functions. thread_safe: shorthand for a policy with that setting.
+
+    Raises:
+        NifArgumentError: the library can't be loaded, or the cdef does not parse.
+    """
+    if thread_safe is not None:
+        policy = _declared(policy, thread_safe=thread_safe)
+    ffi = cffi.FFI()
+    _declare(ffi, cdef)
+    name = None if path is None else str(path)
+    try:
+        handle = ffi.dlopen(name)
+    except OSError as problem:
+        raise _cannot_load(name, problem) from problem
+    lib.aionif_refresh()
+    return NifLibrary(ffi, handle, name or "the program", policy)
+
+
+def _declared(policy: NifPolicy | None, *, thread_safe: bool) -> NifPolicy:
+    from dataclasses import replace  # noqa: PLC0415 - only where it is asked for
+
+    return replace(policy or NifPolicy(), thread_safe=thread_safe)
+
+
+def _declare(ffi: cffi.FFI, cdef: str) -> None:
+    if not isinstance(cdef, str):
+        raise NifArgumentError(
+            argument="cdef", value=cdef, problem="must be C declarations in a str"
+        )
+    try:
+        ffi.cdef(cdef)
+    except (cffi.CDefError, cffi.FFIError, NotImplementedError, TypeError, ValueError) as problem:
+        raise NifArgumentError(
+            argument="cdef",
+            value=cdef,
+            problem=f"does not parse: {str(problem).strip()}",
+            remedy="Write plain C declarations, without #include or function bodies.",
+        ) from problem
+
+
+def _cannot_load(name: str | None, problem: OSError) -> NifArgumentError:
+    return NifArgumentError(
+        argument="path",
+        value=name,
+        problem=f"can't be loaded: {problem}",
+        remedy=_near_library(name or ""),
+    )
+
+
+def _near_library(name: str) -> str:
+    """Name a file that may have been meant: beside the path given, or in the linker's cache."""
+    path = Path(name)
+    if path.parent != Path() and path.parent.is_dir():
+        candidates = [str(path.parent / found.name) for found in path.parent.glob("*.so*")]
+    else:
+        stem = path.name.removeprefix("lib").split(".so")[0]
+        found = ctypes.util.find_library(stem)
+        candidates = [found] if found else []
+    near = get_close_matches(name, candidates, n=1, cutoff=0.4)
+    return f"Did you mean {near[0]!r}?" if near else "Check the path, or install the library."

@@ -1,0 +1,1 @@
+"""What operators see. Nothing here runs when a call succeeds."""

@@ -1,0 +1,16 @@
+/* A saved context (ucontext_t) as a fault handler needs it. Everything here runs in a handler.
+ *
+ * context_read          pc, sp and the named registers, for the report
+ * context_resume        make sigreturn arrive at aionif__invoke_exit with the invocation's stack
+ * context_pop_call      undo the call that jumped to an address which holds no code
+ * context_raised_self   did the interrupted thread itself just send `sig` to itself (raise, abort)?
+ * context_syscall_*     the arguments and result of the system call that seccomp trapped */
+#ifndef AIONIF_ARCH_CONTEXT_H
+#define AIONIF_ARCH_CONTEXT_H
+#include "../invoke.h"
+#if defined(__x86_64__)
+#include "context_x86_64.h"
+#else
+#include "context_aarch64.h"
+#endif
+#endif

@@ -1,0 +1,14 @@
+/* The handlers that were installed before ours, and calling them as the kernel would have. */
+#ifndef AIONIF_CHAIN_H
+#define AIONIF_CHAIN_H
+#include <signal.h>
+#include <stdbool.h>
+
+/* Put `handler` in front for `sig`; what was there is remembered. False: the kernel refused. */
+bool aionif__chain_install(int sig, const struct sigaction *handler);
+/* Not in front any more? Then go there again, remembering who was. True: it had to. */
+bool aionif__chain_reclaim(int sig, const struct sigaction *handler);
+/* In a handler: this signal is not ours. */
+void aionif__chain_pass(int sig, siginfo_t *info, void *context);
+_Noreturn void aionif__chain_die(int sig);
+#endif

@@ -1,0 +1,226 @@
+/* What Python sees of the core; build_ffi.py declares to cffi what stands between the two
+ * marks.
+ *
+ * Two kinds of traffic. Structs that Python fills in and reads through cffi (cheap: no call) carry
+ * one request and its answer; functions do the rest. Per call of a NIF there is one cffi call, of
+ * aionif_thunk, made by cffi or ctypes itself with the user's arguments; a call that did not end
+ * while its submitter watched needs a second one to bring its result back. */
+#ifndef AIONIF_CORE_H
+#define AIONIF_CORE_H
+#include <stdint.h>
+
+/* cdef: begin */
+enum aionif_limits {
+    AIONIF_FRAMES = 64,
+    AIONIF_REGISTERS = 18,
+    AIONIF_TEXT = 256,
+    AIONIF_EVENTS = 1024,
+    AIONIF_SYSCALLS = 32,
+    AIONIF_PATH = 4096,
+    AIONIF_BUILD_ID = 32,
+};
+
+enum aionif_outcome {
+    AIONIF_RETURNED = 0,  /* the value of the cffi call is the result */
+    AIONIF_YIELD = 1,     /* the same, and the loop is due a turn */
+    AIONIF_PENDING = 2,   /* door.call will end with an event */
+    AIONIF_FAILED = 3,    /* ended, not by returning: aionif_failure(door.call) */
+    AIONIF_FULL = 4,      /* not taken: the queue is full. AIONIF_EVENT_CAPACITY follows */
+    AIONIF_CLOSED = 5,    /* not taken: the pool is closed */
+    AIONIF_REFUSED = 6,   /* not taken: too many threads were lost to crashes */
+    AIONIF_NO_MEMORY = 7, /* not taken */
+    AIONIF_MISUSED = 8,   /* the thunk was called with no request in the door */
+    AIONIF_NO_THREAD = 9, /* not taken: no worker could be started */
+};
+
+enum aionif_event_kind {
+    AIONIF_EVENT_RETURNED = 0,      /* value: a call whose result waits for replay */
+    AIONIF_EVENT_FAILED = 1,        /* value: a call whose failure waits */
+    AIONIF_EVENT_QUEUE_TIMEOUT = 2, /* value: a call that was never started; it is released */
+    AIONIF_EVENT_RUN_TIMEOUT = 3,   /* value: a call still running; EVENT_RELEASED follows */
+    AIONIF_EVENT_RELEASED = 4,      /* value: native code has let go of this call's memory */
+    AIONIF_EVENT_CLOSED = 5,        /* value: a call dropped from the queue of a closed pool */
+    AIONIF_EVENT_CAPACITY = 6,      /* value: a pool that has room in its queue again */
+    AIONIF_EVENT_IDLE = 7,          /* value: a closing pool whose last call has ended */
+    AIONIF_EVENT_NOTICE = 8,        /* value: unused; aionif_take_notice has something */
+    AIONIF_EVENT_LOST = 9,          /* value: a call given up as its pool was stopped */
+};
+
+enum aionif_failure_kind {
+    AIONIF_SIGNAL = 1,
+    AIONIF_OVERFLOW = 2,
+    AIONIF_PANIC = 3,
+    AIONIF_EXIT = 4,
+    AIONIF_DENIED = 5,
+    AIONIF_ABORTED = 6,
+};
+
+enum aionif_language { AIONIF_LANGUAGE_C = 0, AIONIF_LANGUAGE_CXX = 1, AIONIF_LANGUAGE_RUST = 2 };
+
+enum aionif_ending_policy { AIONIF_ABORT = 0, AIONIF_ABANDON = 1, AIONIF_WAIT = 2 };
+
+enum aionif_notice_kind {
+    AIONIF_NOTICE_RETIRED = 1,
+    AIONIF_NOTICE_ABANDONED = 2,
+    AIONIF_NOTICE_TAINTED = 3,
+    AIONIF_NOTICE_DISPLACED = 4,
+    AIONIF_NOTICE_RETURNED_LATE = 5,
+    AIONIF_NOTICE_NO_FILTER = 6,
+    AIONIF_NOTICE_NO_THREAD = 7,
+};
+
+enum aionif_taint {
+    AIONIF_TAINT_HEAP = 1, /* libc's own checks found the heap corrupt */
+    AIONIF_TAINT_LOCK = 2, /* a crashed call left a lock held */
+    AIONIF_TAINT_EXIT = 4, /* exit() was stopped after other exit handlers had run */
+};
+
+/* One native function. Lives as long as any call of it. */
+struct aionif_plan {
+    void *function;
+    uint32_t stack_words;   /* 8-byte words of stack arguments to keep */
+    uint32_t result_memory; /* bytes of a struct returned through a hidden pointer, else 0 */
+    uint32_t result_x87;    /* the result is a long double in st(0) */
+    uint32_t usual_ns;      /* moving average of run times, kept by the core */
+};
+
+struct aionif_pool;
+struct aionif_port;
+struct aionif_strand;
+
+/* Where and how calls of one plan go. pool NULL: in the caller's thread (inline tier). */
+struct aionif_target {
+    struct aionif_plan *plan;
+    struct aionif_pool *pool;
+    struct aionif_strand *strand; /* calls of a strand run one at a time; may be NULL */
+    uint8_t on_timeout;           /* enum aionif_ending_policy */
+    uint8_t on_cancel;
+    uint8_t measure_stack;
+    uint8_t watch; /* whether a task waits that may be served without a turn of its loop */
+};
+
+/* One per OS thread that makes calls. Python writes the request, the thunk writes the answer. */
+struct aionif_door {
+    struct aionif_target *target; /* request: the next call through the thunk is for this */
+    uint64_t replay;              /* request, with no target: bring back this call's result */
+    struct aionif_port *port;     /* where the end of a pending call is announced */
+    int64_t timeout_ns;           /* of the next call; 0: none. Reset by the thunk */
+    uint32_t stack_words;         /* of the next call, when variadic. Reset by the thunk */
+    int32_t outcome;              /* answer: enum aionif_outcome */
+    uint64_t call;                /* answer */
+};
+
+struct aionif_failure {
+    int32_t kind;
+    int32_t signal;
+    int32_t code;
+    int32_t status;  /* of exit */
+    int32_t syscall; /* denied */
+    int32_t language;
+    int32_t taint;
+    int32_t frame_count;
+    int32_t complete; /* the backtrace reached the base of the call */
+    int32_t has_address;
+    int32_t has_registers;
+    int32_t displaced; /* another handler ran first: address and code are lost */
+    int32_t thread;
+    int32_t timed_out;
+    uint64_t address;
+    uint64_t registers[AIONIF_REGISTERS];
+    uint64_t frames[AIONIF_FRAMES]; /* frames[0] is the pc, the rest are return addresses */
+    uint64_t exact;                 /* bit i: frames[i] is a pc, not a return address */
+    uint64_t stack_used;
+    uint64_t stack_size;
+    int64_t queue_ns; /* from submission to start */
+    int64_t run_ns;
+    char type_name[AIONIF_TEXT]; /* of a C++ exception */
+    char reason[AIONIF_TEXT];    /* panic text, or what libc said before it aborted */
+};
+
+/* The file that code at an address was loaded from. */
+struct aionif_module {
+    char path[AIONIF_PATH]; /* empty: the program itself */
+    uint64_t bias;          /* run-time address minus link-time address */
+    uint8_t build_id[AIONIF_BUILD_ID];
+    uint32_t build_id_length;
+};
+
+struct aionif_notice {
+    int32_t kind;
+    int32_t detail;
+    int32_t thread;
+    uint64_t function;
+    char text[AIONIF_TEXT];
+};
+
+struct aionif_pool_settings {
+    uint32_t max_workers;
+    uint32_t max_queue;
+    uint32_t max_lost; /* retired and abandoned threads, past which calls are refused */
+    uint32_t spin_ns;  /* longest time an idle worker stays awake */
+    uint32_t watch_ns; /* longest usual run time of a call that its submitter watches */
+    uint32_t wake_ns;  /* time it adds for a worker that has to be woken; 0: no watching then */
+    uint64_t stack_size;
+    uint64_t guard_size;
+    uint32_t abort_attempts; /* one a millisecond, then the thread is abandoned */
+    uint32_t contain_exit;
+    uint32_t denied_count;
+    int32_t denied[AIONIF_SYSCALLS]; /* system call numbers */
+    char name[12];
+};
+
+struct aionif_statistics {
+    uint64_t submitted;
+    uint64_t returned;
+    uint64_t failed;
+    uint64_t timed_out;
+    uint64_t cancelled;
+    uint64_t rejected;
+    uint64_t queued; /* now, not started */
+    uint64_t running;
+    uint64_t workers; /* serving, idle or busy */
+    uint64_t idle;
+    uint64_t retired;   /* threads lost to a lock that a crash left held */
+    uint64_t abandoned; /* threads in a call that did not end when told to */
+    uint64_t started;   /* threads ever started */
+    uint64_t aborted;   /* calls stopped by the watchdog */
+    uint64_t watched;   /* calls whose end the submitter saw */
+    uint64_t bells;     /* wake-ups of an event loop */
+    uint64_t stack_high_water;
+};
+
+const char *aionif_start(const char *cxx_helper); /* NULL, or why this process can't have it */
+void aionif_forked(void);                         /* in a child: forget the parent's threads */
+uint64_t aionif_thunk_address(void);
+struct aionif_door *aionif_door_open(void); /* the calling thread's; NULL: no memory */
+int aionif_taint(void);
+uint64_t aionif_stack_minimum(void);
+void aionif_refresh(void); /* libraries were loaded: look at the address space anew */
+int aionif_is_code(uint64_t address);
+int aionif_locate(uint64_t address, struct aionif_module *out); /* 0: no module has it */
+
+struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings);
+int aionif_pool_close(struct aionif_pool *pool, struct aionif_port *notify);
+void aionif_pool_end_calls(struct aionif_pool *pool);
+void aionif_pool_stop(struct aionif_pool *pool);
+void aionif_pool_statistics(struct aionif_pool *pool, struct aionif_statistics *out);
+
+struct aionif_strand *aionif_strand_open(int is_session);
+int aionif_strand_broken(struct aionif_strand *strand);
+void aionif_strand_close(struct aionif_strand *strand);
+
+struct aionif_port *aionif_port_open(void);
+int aionif_port_descriptor(struct aionif_port *port);
+void aionif_port_close(struct aionif_port *port);
+void aionif_pool_reject(struct aionif_pool *pool);
+int aionif_collect(struct aionif_port *port, uint64_t *events, int rest);
+int aionif_take_notice(struct aionif_notice *out);
+
+int aionif_cancel(uint64_t call);
+void aionif_release(uint64_t call);
+int aionif_failure(uint64_t call, struct aionif_failure *out);
+/* cdef: end */
+
+void aionif_thunk(void);
+int aionif_core_should_stop(void);
+#endif

@@ -1,0 +1,217 @@
+/* Events: what an event loop is told, and how it is woken for it. */
+#include "state.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { NOTICES = 64 };
+
+static struct aionif_notice notices[NOTICES];
+static uint32_t notice_first, notice_count;
+
+static bool grow(struct aionif__events *events) {
+    uint32_t room = events->room ? 2 * events->room : 64;
+    uint64_t *items = malloc(room * sizeof *items);
+    if (!items) {
+        return false;
+    }
+    for (uint32_t i = 0; i < events->length; i++) {
+        items[i] = events->items[(events->first + i) % events->room];
+    }
+    free(events->items);
+    *events = (struct aionif__events){items, 0, events->length, room};
+    return true;
+}
+
+bool aionif__events_push(struct aionif__events *events, uint64_t value, int kind) {
+    if (events->length == events->room && !grow(events)) {
+        return false;
+    }
+    events->items[(events->first + events->length++) % events->room] = value << 8 | (uint64_t)kind;
+    return true;
+}
+
+static int take(struct aionif__events *events, uint64_t *out, int room) {
+    int count = 0;
+    while (events->length && count < room) {
+        out[count++] = events->items[events->first];
+        events->first = (events->first + 1) % events->room;
+        events->length--;
+    }
+    return count;
+}
+
+void aionif__ring(struct aionif_port *port) {
+    if (atomic_exchange(&port->bell.armed, 0)) {
+        uint64_t one = 1;
+        atomic_store(&port->bell.rung, 1);
+        ssize_t written = write(port->bell.descriptor, &one, sizeof one);
+        (void)written; /* full counts as rung */
+    }
+}
+
+void aionif__announce(struct aionif_port *port, uint64_t value, int kind) {
+    if (port->closed) {
+        aionif__events_push(&aionif__core.unclaimed, value, kind);
+    } else {
+        aionif__events_push(&port->events, value, kind);
+        aionif__ring(port);
+    }
+}
+
+/* When the table is full the newest is dropped: the oldest is the likelier cause. */
+void aionif__notice(int kind, int detail, int thread, const void *function, const char *text) {
+    if (notice_count < NOTICES) {
+        struct aionif_notice *notice = &notices[(notice_first + notice_count++) % NOTICES];
+        *notice = (struct aionif_notice){
+            .kind = kind, .detail = detail, .thread = thread, .function = (uintptr_t)function};
+        strncpy(notice->text, text, AIONIF_TEXT - 1);
+    }
+    if (aionif__core.ports) {
+        aionif__ring(aionif__core.ports);
+    }
+}
+
+int aionif_take_notice(struct aionif_notice *out) {
+    aionif__lock();
+    int taken = notice_count > 0;
+    if (taken) {
+        *out = notices[notice_first];
+        notice_first = (notice_first + 1) % NOTICES;
+        notice_count--;
+    }
+    aionif__unlock();
+    return taken;
+}
+
+struct aionif_port *aionif_port_open(void) {
+    struct aionif_port *port = calloc(1, sizeof *port);
+    if (!port) {
+        return NULL;
+    }
+    port->bell.descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (port->bell.descriptor < 0) {
+        free(port);
+        return NULL;
+    }
+    aionif__lock();
+    port->next = aionif__core.ports;
+    aionif__core.ports = port;
+    aionif__unlock();
+    return port;
+}
+
+int aionif_port_descriptor(struct aionif_port *port) { return port->bell.descriptor; }
+
+static void await_publisher(const struct aionif__worker *worker) {
+    while (atomic_load(&worker->lane->publishing)) {
+        sched_yield();
+    }
+}
+
+/* A worker that saw the bell armed may be about to write to its descriptor. It says so beforehand,
+ * and is done within a few instructions; those that come later see the bell disarmed. */
+static void quiesce(void) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        for (uint32_t i = 0; i < pool->worker_count; i++) {
+            await_publisher(pool->workers[i]);
+        }
+    }
+    for (struct aionif__worker *stray = aionif__core.strays; stray; stray = stray->next) {
+        await_publisher(stray);
+    }
+}
+
+static void free_port(struct aionif_port *port) {
+    quiesce();
+    free(port->events.items);
+    free(port);
+}
+
+void aionif_port_close(struct aionif_port *port) {
+    aionif__lock();
+    struct aionif_port **link = &aionif__core.ports;
+    while (*link != port) {
+        link = &(*link)->next;
+    }
+    *link = port->next;
+    port->closed = true;
+    atomic_store(&port->bell.armed, 0);
+    quiesce();
+    close(port->bell.descriptor);
+    uint64_t event;
+    while (take(&port->events, &event, 1)) {
+        aionif__events_push(&aionif__core.unclaimed, event >> 8, event & 0xff);
+    }
+    if (!port->outstanding) {
+        free_port(port);
+    }
+    aionif__unlock();
+}
+
+void aionif__port_forget(struct aionif_port *port) {
+    if (--port->outstanding == 0 && port->closed) {
+        free_port(port);
+    }
+}
+
+/* Workers set the marks, and may not take the lock; here is where they are first seen under it. */
+static void note_taint(void) {
+    static int said;
+    int taint = atomic_load(&aionif__core.taint);
+    if (taint & ~said) {
+        aionif__notice(AIONIF_NOTICE_TAINTED, taint & ~said, 0, NULL, "");
+        said = taint;
+    }
+}
+
+static int take_all(struct aionif_port *port, uint64_t *out) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        aionif__collect_pool(pool);
+    }
+    note_taint();
+    enum {
+        MOST = AIONIF_EVENTS - 2
+    }; /* with a notice still less than the flag of aionif_collect */
+    int count = take(&port->events, out, MOST);
+    count += take(&aionif__core.unclaimed, out + count, MOST - count);
+    if (notice_count) {
+        out[count++] = AIONIF_EVENT_NOTICE;
+    }
+    return count;
+}
+
+/* Takes events into `out` (AIONIF_EVENTS places) and returns how many. Where calls remain, the loop
+ * either promises to ask again before it sleeps (it got events), or the bell is armed (it got none).
+ * After arming comes one more look: what was published before it rang no bell. */
+int aionif_collect(struct aionif_port *port, uint64_t *out, int rest) {
+    if (atomic_exchange(&port->bell.rung, 0)) {
+        uint64_t rings;
+        ssize_t got = read(port->bell.descriptor, &rings, sizeof rings);
+        (void)got; /* nothing to read: it was taken already */
+    }
+    aionif__lock();
+    aionif__reap_strays();
+    int count = take_all(port, out);
+    port->draining = count > 0 && port->outstanding > 0 && rest;
+    if (!port->draining) {
+        atomic_store(&port->bell.armed, 1);
+        if (count == 0 && (count = take_all(port, out)) > 0) {
+            port->draining = port->outstanding > 0 && rest;
+        }
+    }
+    int more = port->draining;
+    aionif__unlock();
+    return count | (more ? AIONIF_EVENTS : 0);
+}
+
+/* For statistics: a caller does not wait for room, its call was rejected. */
+void aionif_pool_reject(struct aionif_pool *pool) {
+    aionif__lock();
+    pool->statistics.rejected++;
+    aionif__unlock();
+}

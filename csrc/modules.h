@@ -1,0 +1,23 @@
+/* Whose code an address belongs to, as far as recovery has to know. Async-signal-safe to ask. */
+#ifndef AIONIF_MODULES_H
+#define AIONIF_MODULES_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum aionif__owner {
+    AIONIF__USER = 0,    /* any other code */
+    AIONIF__RUNTIME = 1, /* libc, ld.so, the C++ runtime, the allocator: locks may be held */
+    AIONIF__PYTHON = 2,  /* frames of the interpreter: never recovered across */
+};
+
+void aionif__modules_refresh(void);
+enum aionif__owner aionif__module_owner(uintptr_t pc);
+/* Is this return address inside free, malloc or their kin? Inside exit? */
+bool aionif__is_heap_code(uintptr_t pc);
+bool aionif__is_exit_code(uintptr_t pc);
+/* Executable memory? Asks the kernel; not for handlers. */
+bool aionif__modules_is_code(uintptr_t address);
+/* What libc printed before it aborted, if it did since the last time; else an empty string. */
+void aionif__abort_message(char *out, size_t size);
+#endif

@@ -1,0 +1,166 @@
+/* Threads that serve lanes: start, replace, reap.
+ *
+ * A worker's thread runs on a stack that is mapped here, not one of glibc's: glibc keeps the stacks of
+ * ended threads for later, and a closed executor would not give its mappings back. Threads are never
+ * detached: only a join says that a stack is no longer used. One that never ends is never joined. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "worker.h"
+
+#include "fault.h"
+#include "state.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Room for the loop, for dlopen of the C++ helper, and for large thread-local storage. */
+enum { THREAD_STACK = 512 * 1024, THREAD_GUARD = 64 * 1024 };
+
+/* Whatever the creating thread blocks, faults and the watchdog's signal must arrive; the rest stays
+ * as it was, as programs that a NIF starts inherit it. */
+static void open_signals(struct aionif__thread *self) {
+    static const int needed[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t open, now;
+    sigemptyset(&open);
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        sigaddset(&open, needed[i]);
+    }
+    sigaddset(&open, aionif__fault_abort_signal());
+    pthread_sigmask(SIG_UNBLOCK, &open, NULL);
+    pthread_sigmask(SIG_BLOCK, NULL, &now);
+    memcpy(&self->signal_mask, &now, sizeof self->signal_mask);
+}
+
+static void *thread_main(void *argument) {
+    struct aionif__worker *worker = argument;
+    struct aionif__lane *lane = worker->lane;
+    struct aionif__thread *self = &worker->self;
+    bool entered = aionif__thread_enter(self);
+    if (entered &&
+        aionif__thread_give_stack(self, worker->settings.stack_size, worker->settings.guard_size)) {
+        self->lane = lane;
+        self->control = &lane->control;
+        open_signals(self);
+        if (worker->settings.name[0]) {
+            pthread_setname_np(pthread_self(), worker->settings.name);
+        }
+        atomic_store(&lane->unfiltered, !aionif__exits_filter(&worker->settings));
+        atomic_store(&lane->tid, self->tid);
+        aionif__serve(lane, self);
+    } else {
+        atomic_store(&lane->health, AIONIF__LEAVING);
+    }
+    if (entered) {
+        aionif__thread_leave(self);
+    }
+    atomic_store(&lane->health, AIONIF__GONE);
+    return NULL;
+}
+
+static bool start_thread(struct aionif__worker *worker) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, (void *)worker->thread_stack.low,
+                          worker->thread_stack.top - worker->thread_stack.low);
+    int failed = pthread_create(&worker->thread, &attributes, thread_main, worker);
+    pthread_attr_destroy(&attributes);
+    return !failed;
+}
+
+static void free_worker(struct aionif__worker *worker) {
+    if (worker->lane) {
+        munmap(worker->lane, sizeof *worker->lane);
+    }
+    aionif__stack_unmap(&worker->thread_stack);
+    free(worker);
+}
+
+/* A lane is mapped, not allocated: its slots are touched one by one, as they come into use. */
+struct aionif__worker *aionif__worker_start(struct aionif_pool *pool) {
+    struct aionif__worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        return NULL;
+    }
+    void *lane = mmap(NULL, sizeof *worker->lane, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (lane != MAP_FAILED) {
+        worker->lane = lane;
+        worker->lane->spin_ns = pool->settings.spin_ns;
+    }
+    worker->settings = pool->settings;
+    worker->pool = pool;
+    if (!worker->lane || !aionif__stack_map(&worker->thread_stack, THREAD_STACK, THREAD_GUARD) ||
+        !start_thread(worker)) {
+        free_worker(worker);
+        return NULL;
+    }
+    pool->workers[pool->worker_count++] = worker;
+    pool->statistics.started++;
+    return worker;
+}
+
+/* Out of its pool; what it had not started goes back there. */
+void aionif__worker_take_out(struct aionif__worker *worker) {
+    struct aionif_pool *pool = worker->pool;
+    aionif__collect(worker);
+    aionif__take_back(worker);
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i] == worker) {
+            pool->workers[i] = pool->workers[--pool->worker_count];
+        }
+    }
+    if (worker->reserved) {
+        worker->reserved->broken = true;
+        aionif__strand_drop_held(worker->reserved);
+        worker->reserved->pinned = NULL;
+        worker->reserved = NULL;
+    }
+    worker->pool = NULL;
+}
+
+/* Its thread may live on for a while, or for good: looked at whenever a loop collects. */
+void aionif__worker_stray(struct aionif__worker *worker) {
+    worker->next = aionif__core.strays;
+    aionif__core.strays = worker;
+}
+
+void aionif__worker_retired(struct aionif_pool *pool, struct aionif__worker *worker) {
+    pool->lost++;
+    pool->statistics.retired++;
+    atomic_fetch_or(&aionif__core.taint, AIONIF_TAINT_LOCK);
+    atomic_store(&aionif__core.fork_would_hang, true);
+    aionif__notice(AIONIF_NOTICE_RETIRED, 0, atomic_load(&worker->lane->tid), NULL,
+                   pool->settings.name);
+}
+
+void aionif__worker_join(struct aionif__worker *worker) {
+    pthread_join(worker->thread, NULL);
+    free_worker(worker);
+}
+
+static bool reap(struct aionif__worker *worker) {
+    aionif__collect(worker);
+    bool gone = atomic_load(&worker->lane->health) == AIONIF__GONE && !worker->watchers;
+    if (gone) {
+        if (worker->lost_by) {
+            worker->lost_by->lost--;
+        }
+        aionif__worker_join(worker);
+    }
+    return gone;
+}
+
+void aionif__reap_strays(void) {
+    for (struct aionif__worker **link = &aionif__core.strays; *link;) {
+        struct aionif__worker *next = (*link)->next;
+        if (reap(*link)) {
+            *link = next;
+        } else {
+            link = &(*link)->next;
+        }
+    }
+}

@@ -1,0 +1,28 @@
+/* The worker's side: the loop that serves a lane. What runs it, a thread here or a process, differs
+ * in how it starts and what it does when it must not go on; the loop is the same code. */
+#ifndef AIONIF_WORKER_H
+#define AIONIF_WORKER_H
+#include "lane.h"
+#include "thread.h"
+
+/* Serve until told to stop, or until this worker has to leave. On the worker's thread. */
+void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self);
+
+/* What both tiers do after a call that did not return. */
+void aionif__note_taint(struct aionif__thread *self);
+void aionif__describe_throw(struct aionif__thread *self,
+                            const struct aionif__invocation *invocation, int ending);
+
+/* prove.c: after a crash that may have left a lock of libc held; outside of handlers.
+ * For a worker: false, or never (the watchdog notices), where one was. Inline: dies of the crash. */
+bool aionif__prove_worker(struct aionif__thread *self);
+void aionif__prove_inline(struct aionif__thread *self);
+void aionif__prove_start(void);
+/* True: this thread held the lock of stdin, stdout or stderr. */
+bool aionif__release_standard_streams(void);
+
+/* exits.c */
+void aionif__exits_watch(void); /* exit() is stopped before any later-registered handler's turn */
+bool aionif__exits_filter(const struct aionif_pool_settings *settings);
+const char *aionif__exits_blind(void); /* why _exit can't be trapped here; NULL: it can */
+#endif

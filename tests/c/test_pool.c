@@ -1,0 +1,502 @@
+/* Calls that run on a pool's workers: what goes in comes out, by watching or by event; bounds,
+ * closing, counting, and nothing left over. */
+#include "crash.h"
+#include "pool.h"
+
+#include <dirent.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+
+/* ---- what goes in comes out ---- */
+
+static long add(long a, long b, long c, long d) { return a + 2 * b + 3 * c + 4 * d; }
+
+static void test_watched(struct aionif_pool *pool) {
+    check_case("results that the submitter saw");
+    struct pool_request *request = pool_request_of(pool, add);
+    int at_once = 0, wrong = 0;
+    for (long i = 0; i < 2000 || (at_once < 100 && i < 50000); i++) {
+        door->target = &request->target;
+        long got = THROUGH(long(long, long, long, long, ...))(i, 1, 2, 3);
+        if (door->outcome == AIONIF_PENDING) {
+            wrong += pool_wait(door->call, 10000) != AIONIF_EVENT_RETURNED;
+            got = pool_result(door->call);
+        } else {
+            at_once++;
+            wrong += door->outcome != AIONIF_RETURNED && door->outcome != AIONIF_YIELD;
+        }
+        wrong += got != i + 20;
+    }
+    CHECK_EQUAL(wrong, 0);
+    CHECK_EQUAL(pool_statistics(pool).watched, at_once);
+    if (at_once < 100) {
+        check_exclude("that most are seen", "no core was free for the worker, or it is emulated");
+    }
+}
+
+static void test_events(struct aionif_pool *pool) {
+    check_case("results by event and replay");
+    enum { CALLS = 500 };
+    static uint64_t calls[CALLS];
+    struct pool_request *request = pool_request_of(pool, add);
+    request->target.watch = 0;
+    for (long i = 0; i < CALLS; i++) {
+        calls[i] = pool_submit(request, i, i, i, i);
+        CHECK_EQUAL(door->outcome, AIONIF_PENDING);
+    }
+    for (long i = CALLS; i-- > 0;) { /* not in the order they were made */
+        CHECK_EQUAL(pool_wait(calls[i], 10000), AIONIF_EVENT_RETURNED);
+        CHECK_EQUAL(pool_result(calls[i]), 10 * i);
+        CHECK_EQUAL(door->outcome, AIONIF_RETURNED);
+    }
+    pool_result(calls[0]);
+    CHECK_EQUAL(door->outcome, AIONIF_MISUSED);
+    struct aionif_failure failure;
+    CHECK_EQUAL(aionif_failure(calls[0], &failure), 0);
+}
+
+/* ---- arguments outlive the thunk ---- */
+
+static double scale(long a, long b, long c, long d, long e, long f, double x, double y, double z,
+                    double s, double t, double u, double v, double w, float i, long g, long h,
+                    double j) {
+    long sum = a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h;
+    return (double)sum + x + 2 * y + 3 * z + 4 * s + 5 * t + 6 * u + 7 * v + 8 * w + 9 * i + 10 * j;
+}
+typedef double scale_type(long, long, long, long, long, long, double, double, double, double,
+                          double, double, double, double, float, long, long, double, ...);
+
+typedef struct {
+    long words[9];
+} large;
+static large large_from(long start, int error) {
+    large result;
+    for (int i = 0; i < 9; i++) {
+        result.words[i] = start + i;
+    }
+    errno = error;
+    return result;
+}
+typedef large large_type(long, int, ...);
+
+static long sum_large(int factor, large value) {
+    long sum = 0;
+    for (int i = 0; i < 9; i++) {
+        sum += factor * value.words[i];
+    }
+    return sum;
+}
+typedef long sum_large_type(int, large, ...);
+
+static long double third(long double value) { return value / 3; }
+typedef long double third_type(long double, ...);
+
+static uint64_t pending(void) {
+    CHECK_EQUAL(door->outcome, AIONIF_PENDING);
+    uint64_t call = door->call;
+    CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RETURNED);
+    door->replay = call;
+    return call;
+}
+
+static void test_arguments(struct aionif_pool *pool) {
+    check_case("stack words");
+    struct pool_request *request = pool_request_of(pool, scale);
+    request->target.watch = 0;
+    door->target = &request->target;
+    THROUGH(scale_type)(1, 2, 3, 4, 5, 6, .5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5f, 7, 8, 9.5);
+    pending();
+    double scaled = THROUGH(double(void))();
+    CHECK(scaled ==
+          scale(1, 2, 3, 4, 5, 6, .5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5f, 7, 8, 9.5));
+
+    check_case("a struct returned in memory, and errno");
+    request = pool_request_of(pool, large_from);
+    request->plan.result_memory = sizeof(large);
+    request->target.watch = 0;
+    door->target = &request->target;
+    THROUGH(large_type)(100, 33);
+    pending();
+    errno = 0;
+    large got = THROUGH(large(void))(), wanted = large_from(100, 0);
+    errno = 0;
+    CHECK(memcmp(&got, &wanted, sizeof got) == 0);
+    request->target.watch = 1;
+    for (int i = 0; i < 20; i++) { /* watched or not */
+        door->target = &request->target;
+        errno = 0;
+        got = THROUGH(large_type)(200 + i, 34);
+        int error = errno;
+        if (door->outcome == AIONIF_PENDING) {
+            pending();
+            got = THROUGH(large(void))();
+            error = errno;
+        }
+        wanted = large_from(200 + i, 0);
+        CHECK(memcmp(&got, &wanted, sizeof got) == 0);
+        CHECK_EQUAL(error, 34);
+    }
+
+    check_case("a long double");
+    request = pool_request_of(pool, third);
+    request->plan.result_x87 = 1;
+    request->target.watch = 0;
+    door->target = &request->target;
+    THROUGH(third_type)(10);
+    pending();
+    CHECK(THROUGH(long double(void))() == third(10));
+}
+
+static void test_large_argument(struct aionif_pool *pool) {
+#if defined(__x86_64__)
+    check_case("a large struct by value");
+    struct pool_request *request = pool_request_of(pool, sum_large);
+    request->target.watch = 0;
+    door->target = &request->target;
+    THROUGH(sum_large_type)(3, large_from(10, 0));
+    pending();
+    CHECK_EQUAL(THROUGH(long(void))(), sum_large(3, large_from(10, 0)));
+#else
+    (void)pool;
+    (void)(sum_large_type *)sum_large;
+    check_exclude("a large struct by value",
+                  "AAPCS64 passes it by the address of a copy that is gone");
+#endif
+}
+
+/* ---- bounds ---- */
+
+static void sleep_ms(long milliseconds) { usleep((useconds_t)milliseconds * 1000); }
+
+static void test_full(void) {
+    check_case("a full queue");
+    struct aionif_pool_settings settings = pool_settings(1);
+    settings.max_queue = 2;
+    struct aionif_pool *pool = pool_open(settings);
+    struct pool_request *request = pool_request_of(pool, pool_hold);
+    request->target.watch = 0;
+    uint64_t calls[3];
+    pool_held = true;
+    for (int i = 0; i < 3; i++) {
+        calls[i] = pool_submit(request, 0, 0, 0, 0);
+        if (i == 0) {
+            pool_await_holding(1);
+        }
+    }
+    CHECK(calls[0] && calls[1] && calls[2]);
+    CHECK_EQUAL(pool_submit(request, 0, 0, 0, 0), 0);
+    CHECK_EQUAL(door->outcome, AIONIF_FULL);
+    CHECK_EQUAL(pool_statistics(pool).rejected, 0); /* who waits for room is not rejected */
+    CHECK_EQUAL(pool_statistics(pool).queued, 2);
+    CHECK_EQUAL(pool_statistics(pool).running, 1);
+    pool_held = false;
+    CHECK_EQUAL(pool_wait((uintptr_t)pool, 10000), AIONIF_EVENT_CAPACITY);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQUAL(pool_wait(calls[i], 10000), AIONIF_EVENT_RETURNED);
+        aionif_release(calls[i]);
+    }
+    CHECK(pool_close(pool));
+}
+
+static long answer(void) { return 42; }
+
+static void test_close(void) {
+    check_case("closing with calls in flight");
+    struct aionif_pool *pool = pool_open(pool_settings(1));
+    struct pool_request *request = pool_request_of(pool, pool_hold);
+    request->target.watch = 0;
+    pool_held = true;
+    uint64_t running = pool_submit(request, 0, 0, 0, 0);
+    pool_await_holding(1);
+    uint64_t queued = pool_submit(request, 0, 0, 0, 0);
+    CHECK_EQUAL(aionif_pool_close(pool, pool_port), 0);
+    CHECK_EQUAL(pool_submit(request, 0, 0, 0, 0), 0);
+    CHECK_EQUAL(door->outcome, AIONIF_CLOSED);
+    CHECK_EQUAL(pool_wait(queued, 10000), AIONIF_EVENT_CLOSED);
+    pool_held = false;
+    CHECK_EQUAL(pool_wait(running, 10000), AIONIF_EVENT_RETURNED);
+    CHECK_EQUAL(pool_wait((uintptr_t)pool, 10000), AIONIF_EVENT_IDLE);
+    aionif_pool_stop(pool);
+    pool_result(running); /* outlives its pool */
+    CHECK_EQUAL(door->outcome, AIONIF_RETURNED);
+
+    check_case("stopping with calls in flight");
+    struct aionif_pool_settings settings = pool_settings(2);
+    settings.abort_attempts = 3;
+    pool = pool_open(settings);
+    request = pool_request_of(pool, pool_hold);
+    request->target.watch = 0;
+    pool_held = true;
+    running = pool_submit(request, 0, 0, 0, 0);
+    pool_await_holding(1);
+    CHECK_EQUAL(aionif_pool_close(pool, pool_port), 0);
+    aionif_pool_end_calls(pool);
+    CHECK_EQUAL(pool_wait(running, 10000), AIONIF_EVENT_LOST);
+    CHECK_EQUAL(pool_wait((uintptr_t)pool, 10000), AIONIF_EVENT_IDLE);
+    aionif_pool_stop(pool);
+    pool_held = false;
+    CHECK_EQUAL(pool_wait(running, 10000), AIONIF_EVENT_RELEASED);
+}
+
+/* ---- counting ---- */
+
+static void use_stack(long bytes) {
+    volatile char *frame = __builtin_alloca((size_t)bytes);
+    for (long i = 0; i < bytes; i += 512) {
+        frame[i] = 1;
+    }
+}
+
+static void test_statistics(void) {
+    check_case("statistics");
+    struct aionif_pool *pool = pool_open(pool_settings(2));
+    struct aionif_failure failure;
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQUAL(pool_run(pool, answer, &failure), 0);
+    }
+    CHECK_EQUAL(pool_run(pool, crash, &failure), AIONIF_SIGNAL);
+    struct pool_request *request = pool_request_of(pool, use_stack);
+    request->target.watch = 0;
+    request->target.measure_stack = 1;
+    uint64_t call = pool_submit(request, 100000, 0, 0, 0);
+    CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RETURNED);
+    aionif_release(call);
+    struct aionif_statistics statistics = pool_statistics(pool);
+    CHECK_EQUAL(statistics.submitted, 7);
+    CHECK_EQUAL(statistics.returned, 6);
+    CHECK_EQUAL(statistics.failed, 1);
+    CHECK_EQUAL(statistics.queued, 0);
+    CHECK_EQUAL(statistics.running, 0);
+    CHECK(statistics.workers >= 1 && statistics.workers == statistics.idle);
+    CHECK(statistics.stack_high_water >= 100000 && statistics.stack_high_water < 110000);
+    CHECK(pool_close(pool));
+}
+
+/* More events than one collection takes, and a notice with them. */
+static void test_many_events(void) {
+    check_case("more events than places");
+    enum { CALLS = AIONIF_EVENTS + 200 };
+    struct aionif_pool *pool = pool_open(pool_settings(2));
+    struct pool_request *request = pool_request_of(pool, pool_hold);
+    request->target.watch = 0;
+    request->target.on_cancel = AIONIF_ABANDON;
+    pool_held = true;
+    pool_noticed(AIONIF_NOTICE_ABANDONED);
+    uint64_t abandoned = pool_submit(request, 0, 0, 0, 0);
+    pool_await_holding(1);
+    struct pool_request *short_request = pool_request_of(pool, answer);
+    short_request->target.watch = 0;
+    for (int i = 0; i < CALLS; i++) {
+        pool_submit(short_request, 0, 0, 0, 0);
+    }
+    while (pool_statistics(pool).returned < CALLS) {
+        sleep_ms(1); /* the watchdog collects */
+    }
+    CHECK_EQUAL(aionif_cancel(abandoned), 0);
+    while (pool_statistics(pool).abandoned == 0) {
+        sleep_ms(1);
+    }
+    static uint64_t events[AIONIF_EVENTS];
+    int total = 0, notices = 0, got;
+    do {
+        got = aionif_collect(pool_port, events, 1);
+        for (int i = 0; i < (got & (AIONIF_EVENTS - 1)); i++) {
+            int kind = (int)(events[i] & 0xff);
+            total += kind == AIONIF_EVENT_RETURNED;
+            notices += kind == AIONIF_EVENT_NOTICE && pool_noticed(AIONIF_NOTICE_ABANDONED);
+            aionif_release(kind == AIONIF_EVENT_RETURNED ? events[i] >> 8 : 0);
+        }
+    } while (got);
+    CHECK_EQUAL(total, CALLS);
+    CHECK_EQUAL(notices, 1);
+    pool_held = false;
+    CHECK_EQUAL(pool_wait(abandoned, 10000), AIONIF_EVENT_RELEASED);
+    CHECK(pool_close(pool));
+}
+
+/* ---- several loops ---- */
+
+struct loop {
+    struct aionif_pool *pool;
+    long base;
+    int wrong;
+};
+
+static void *run_loop(void *argument) {
+    enum { CALLS = 300 };
+    struct loop *loop = argument;
+    struct aionif_door *own = aionif_door_open();
+    struct aionif_port *port = aionif_port_open();
+    struct aionif_plan plan = {.function = (void *)add};
+    struct aionif_target target = {.plan = &plan, .pool = loop->pool, .watch = 1};
+    uint64_t events[AIONIF_EVENTS];
+    int outstanding = 0;
+    own->port = port;
+    for (long i = 0; i < CALLS || outstanding;) {
+        for (; i < CALLS && outstanding < 20; i++) {
+            own->target = &target;
+            long got = THROUGH(long(long, long, long, long, ...))(loop->base, 0, 0, 0);
+            if (own->outcome == AIONIF_PENDING) {
+                outstanding++;
+            } else {
+                loop->wrong += got != loop->base;
+            }
+        }
+        int got = aionif_collect(port, events, 1);
+        for (int at = 0; at < (got & (AIONIF_EVENTS - 1)); at++) {
+            if ((events[at] & 0xff) == AIONIF_EVENT_RETURNED) {
+                own->replay = events[at] >> 8;
+                loop->wrong += THROUGH(long(void))() != loop->base;
+                outstanding--;
+            }
+        }
+        struct pollfd bell = {.fd = aionif_port_descriptor(port), .events = POLLIN};
+        if (!got && outstanding && poll(&bell, 1, 5000) == 0) {
+            loop->wrong += 1000;
+            break;
+        }
+    }
+    aionif_port_close(port);
+    return NULL;
+}
+
+static void test_loops(void) {
+    check_case("several loops and pools at once");
+    enum { LOOPS = 4 };
+    struct aionif_pool *pools[2] = {pool_open(pool_settings(2)), pool_open(pool_settings(2))};
+    struct loop loops[LOOPS];
+    pthread_t threads[LOOPS];
+    for (int i = 0; i < LOOPS; i++) {
+        loops[i] = (struct loop){.pool = pools[i % 2], .base = 1000 * (i + 1)};
+        pthread_create(&threads[i], NULL, run_loop, &loops[i]);
+    }
+    for (int i = 0; i < LOOPS; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK_EQUAL(loops[i].wrong, 0);
+    }
+    CHECK(pool_close(pools[0]) && pool_close(pools[1]));
+}
+
+static void test_closed_port(void) {
+    check_case("calls of a loop that is gone");
+    struct aionif_pool *pool = pool_open(pool_settings(1));
+    struct aionif_port *port = aionif_port_open();
+    struct pool_request *request = pool_request_of(pool, sleep_ms);
+    request->target.watch = 0;
+    door->port = port;
+    uint64_t call = pool_submit(request, 30, 0, 0, 0);
+    door->port = pool_port;
+    aionif_port_close(port);
+    CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RETURNED); /* any loop may take it */
+    aionif_release(call);
+    CHECK(pool_close(pool));
+}
+
+/* ---- nothing left over ---- */
+
+static int count_entries(const char *path) {
+    DIR *directory = opendir(path);
+    int count = 0;
+    while (directory && readdir(directory)) {
+        count++;
+    }
+    if (directory) {
+        closedir(directory);
+    }
+    return count;
+}
+static int count_lines(const char *path) {
+    FILE *file = fopen(path, "re");
+    int count = 0;
+    for (int c; file && (c = getc(file)) != EOF;) {
+        count += c == '\n';
+    }
+    if (file) {
+        fclose(file);
+    }
+    return count;
+}
+static void call_pthread_exit(void) { pthread_exit(NULL); }
+
+static void use_a_pool(void) {
+    struct aionif_pool *pool = pool_open(pool_settings(3));
+    struct aionif_failure failure;
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQUAL(pool_run(pool, answer, &failure), 0);
+        CHECK_EQUAL(pool_run(pool, crash, &failure), AIONIF_SIGNAL);
+        CHECK_EQUAL(pool_run(pool, crash_overflow, &failure), AIONIF_OVERFLOW);
+        CHECK_EQUAL(pool_run(pool, call_pthread_exit, &failure), AIONIF_PANIC);
+    }
+    CHECK(pool_close(pool));
+}
+
+static int tasks_at_start; /* this thread, perhaps the emulator's own */
+
+/* A thread that was leaving as its pool was stopped is joined by whoever collects next. */
+static int settled_tasks(int wanted) {
+    int64_t until = check_now_ns() + 2 * (int64_t)1000000000;
+    while (count_entries("/proc/self/task") > wanted && check_now_ns() < until) {
+        pool_collect();
+        sleep_ms(1);
+    }
+    pool_collect(); /* the last of them may have ended since: now it is joined */
+    return count_entries("/proc/self/task");
+}
+
+static void test_leaks(void) {
+    check_case("threads, descriptors and mappings are given back");
+    mallopt(M_ARENA_MAX, 1); /* no more heaps for new threads: they would count as mappings */
+    use_a_pool();
+    CHECK_EQUAL(settled_tasks(tasks_at_start), tasks_at_start);
+    use_a_pool();
+    CHECK_EQUAL(settled_tasks(tasks_at_start), tasks_at_start);
+    int files = count_entries("/proc/self/fd");
+    int maps = count_lines("/proc/self/maps");
+    for (int i = 0; i < 10; i++) {
+        use_a_pool();
+    }
+    CHECK_EQUAL(settled_tasks(tasks_at_start), tasks_at_start);
+    CHECK_EQUAL(count_entries("/proc/self/fd"), files);
+    if (check_emulated() || check_sanitized()) {
+        check_exclude("mappings are given back", "the emulator and ASan map for themselves");
+    } else {
+        CHECK(count_lines("/proc/self/maps") <= maps + 2);
+    }
+}
+
+static void test_idle(void) {
+    check_case("an idle pool uses no CPU");
+    struct aionif_pool *pool = pool_open(pool_settings(3));
+    struct aionif_failure failure;
+    CHECK_EQUAL(pool_run(pool, answer, &failure), 0);
+    sleep_ms(50);
+    struct timespec before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    sleep_ms(300);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    int64_t used = (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec;
+    CHECK(used < (check_emulated() ? 20000000 : 3000000));
+    CHECK(pool_close(pool));
+}
+
+int main(void) {
+    check_deadline(120);
+    tasks_at_start = count_entries("/proc/self/task");
+    door_start();
+    struct aionif_pool *pool = pool_open(pool_settings(2));
+    test_watched(pool);
+    test_events(pool);
+    test_arguments(pool);
+    test_large_argument(pool);
+    test_full();
+    test_close();
+    test_statistics();
+    test_many_events();
+    test_loops();
+    test_closed_port();
+    test_idle();
+    CHECK(pool_close(pool));
+    test_leaks();
+    return check_report();
+}

@@ -1,0 +1,66 @@
+"""What all tests share: event loops by name, a native library to call, child interpreters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aionif import load
+from tests import support
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from aionif import NifLibrary
+
+# A child interpreter must import the installed package too, not the checkout it is started from.
+os.environ["PYTHONSAFEPATH"] = "1"
+
+
+@pytest.fixture(params=support.BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each event loop in turn: "asyncio", "uvloop", "trio"."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def run(backend: str) -> Callable[..., Any]:
+    """Run an async function on `backend`, under a deadline: `run(function, *arguments)`."""
+
+    def run(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        return support.run_on(backend, function, *arguments)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def probe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of probe.c."""
+    source = Path(__file__).with_name("probe.c").read_text(encoding="utf-8")
+    return support.build_library(tmp_path_factory.mktemp("probe"), source)
+
+
+@pytest.fixture(scope="session")
+def probe(probe_path: Path) -> NifLibrary:
+    """The functions of probe.c, to be called through aionif."""
+    return load(probe_path, support.PROBE_CDEF)
+
+
+@pytest.fixture(scope="session")
+def direct(probe: NifLibrary, probe_path: Path) -> Any:
+    """The same functions, to be called directly."""
+    return probe.ffi.dlopen(str(probe_path))
+
+
+@pytest.fixture
+def gate(direct: Any) -> Iterator[Any]:
+    """`direct`, with its gate closed; it is opened in the end, so that no call stays behind."""
+    direct.close_gate()
+    yield direct
+    direct.open_gate()
+    while direct.count_at_gate():
+        direct.sleep_ms(1)
