@@ -28,7 +28,7 @@ MAKEFLAGS += --no-print-directory
 # Directories are listed too, so that a deleted file counts as a change.
 SOURCES := $(shell find pyproject.toml CMakeLists.txt README.md LICENSE aionif csrc \
              -name __pycache__ -prune -o -not -name '.*' -print 2>/dev/null)
-C_FILES = $(shell find csrc tests/c -name '*.[ch]' -o -name '*.cc')
+C_FILES = $(shell find csrc tests/c benchmarks/c -name '*.[ch]' -o -name '*.cc')
 
 .PHONY: demo test test-python test-c lint bench sanitize test-aarch64 clean
 .PHONY: prerequisites prerequisites-aarch64

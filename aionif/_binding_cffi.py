@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import _cffi_backend as backend
@@ -30,17 +31,17 @@ def bind(function: Any) -> Plan:
     """Return the plan of a cffi function or function pointer."""
     keep: Any = function
     name = None
+    if not isinstance(function, (CData, BuiltinFunctionType)):
+        _refuse(function)
     try:
         ctype = ffi.typeof(function)
-    except TypeError:
-        _refuse(function)
-    if not isinstance(function, CData):
-        name = function.__name__
-        function = ffi.addressof(function.__self__, name)  # API mode: a built-in of its lib
-    if ctype.kind == "function" and not isinstance(function, CData):
+    except TypeError:  # a built-in of something else
         _refuse(function)
     if ctype.kind != "function":
         _refuse(function)
+    if isinstance(function, BuiltinFunctionType):  # API mode: functions are built-ins of their lib
+        name = function.__name__
+        function = ffi.addressof(function.__self__, name)
     address = int(ffi.cast("uintptr_t", function))
     plan = _plans.get((ctype, address))
     if plan is None:
@@ -265,7 +266,8 @@ def _complaint(ctype: Any, argument: Any) -> BaseException | None:
             argument = _keeper(ctype)(argument)
             if type(argument) is bytes and ctype.item.cname in _BYTES_LIKE:
                 return None
-        backend.newp(backend.new_pointer_type(ctype), argument)
+        one = backend.new_array_type(backend.new_pointer_type(ctype), 1)
+        backend.newp(one, [argument])  # alone, None would mean that there is no value
     except (TypeError, OverflowError, ValueError, BufferError, IndexError, KeyError) as complaint:
         return complaint
     return None
@@ -280,6 +282,8 @@ def _remedy(ctype: Any, argument: Any) -> str:  # noqa: PLR0911 - a table in cod
         if isinstance(argument, int):
             return f"Pass ffi.cast({ctype.cname!r}, address), or a buffer."
         return f"Pass bytes, a buffer, a list, or ffi.new({ctype.cname!r}, ...)."
+    if ctype.kind == "function":
+        return f"Pass a function of cffi, or ffi.callback({ctype.cname!r}, ...)."
     if isinstance(argument, (str, bytes)):
         return "Pass a number."
     if isinstance(argument, float):

@@ -19,6 +19,7 @@ from aionif._submit import (
     submit_in_line,
 )
 from aionif._wakeup import Seat, _local, current_seat
+from aionif.policy import check_policy
 
 if TYPE_CHECKING:
     from aionif.policy import NifPolicy
@@ -110,6 +111,7 @@ class Caller:
 
     def _find_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         plan = plan_of(fn)
+        check_policy(policy)
         own = fn.policy if isinstance(fn, NifFunction) else None
         key: Any = (plan, policy)
         route = self._routes.get(key)

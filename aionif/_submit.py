@@ -7,6 +7,7 @@ wait, and for those that fail.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,14 @@ __all__ = (
     "submit_in_line",
 )
 
-CONVERSION_ERRORS = (TypeError, ValueError, OverflowError, BufferError, LookupError)
+CONVERSION_ERRORS = (
+    TypeError,
+    ValueError,
+    OverflowError,
+    BufferError,
+    LookupError,
+    ctypes.ArgumentError,
+)
 
 _RETURNED = lib.AIONIF_RETURNED
 _FAILED = lib.AIONIF_FAILED

@@ -19,7 +19,14 @@ from aionif._submit import Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.inline import inline_route
-from aionif.policy import Isolation, NifPolicy, check_choice, check_count, check_seconds
+from aionif.policy import (
+    Isolation,
+    NifPolicy,
+    check_choice,
+    check_count,
+    check_policy,
+    check_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -71,8 +78,7 @@ class NifExecutor(Caller):
         check_count("max_workers", max_workers, 1)
         check_count("max_queue", max_queue, 1)
         check_seconds("shutdown_timeout", shutdown_timeout)
-        if policy is not None and not isinstance(policy, NifPolicy):
-            raise NifArgumentError(argument="policy", value=policy, problem="is not a NifPolicy")
+        check_policy(policy)
         self._isolation = isolation
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
         self._rejects = on_full == "reject"
@@ -99,6 +105,7 @@ class NifExecutor(Caller):
                 problem="has no workers for a session",
                 remedy='Open the executor with isolation="thread".',
             )
+        check_policy(policy)
         session = NifSession(self, policy or self._policy)
         self._sessions.add(session)
         try:

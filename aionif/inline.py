@@ -15,7 +15,7 @@ from aionif._submit import (
     settle_inline,
 )
 from aionif.errors import NifArgumentError
-from aionif.policy import NifPolicy
+from aionif.policy import NifPolicy, check_policy
 
 __all__ = ("call_nif", "inline_route")
 
@@ -28,6 +28,7 @@ def inline_route(fn: Any, policy: NifPolicy | None, *, is_awaited: bool = False)
     """Return the route of calls in the caller's thread; is_awaited: they are made by a task."""
     plan = plan_of(fn)
     own = fn.policy if isinstance(fn, NifFunction) else None
+    check_policy(policy)
     policy = policy or own or _DEFAULT_POLICY
     if not policy.thread_safe:
         raise NifArgumentError(

@@ -15,7 +15,7 @@ from aionif._elf import exported_names
 from aionif._native import lib
 from aionif.errors import NifArgumentError
 from aionif.executor import execute_nif
-from aionif.policy import NifPolicy
+from aionif.policy import NifPolicy, check_policy
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -117,6 +117,7 @@ def load(
     Raises:
         NifArgumentError: the library can't be loaded, or the cdef does not parse.
     """
+    check_policy(policy)
     if thread_safe is not None:
         policy = _declared(policy, thread_safe=thread_safe)
     ffi = cffi.FFI()

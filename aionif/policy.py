@@ -118,6 +118,17 @@ class NifPolicy:
                 )
 
 
+def check_policy(policy: object) -> None:
+    """Raise NifArgumentError unless `policy` is a NifPolicy, or None for another's."""
+    if policy is not None and not isinstance(policy, NifPolicy):
+        raise NifArgumentError(
+            argument="policy",
+            value=policy,
+            problem="is not a NifPolicy",
+            remedy="Write policy=aionif.NifPolicy(...).",
+        )
+
+
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise NifArgumentError unless `value` is one of `choices`."""
     if value not in choices:

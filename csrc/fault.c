@@ -266,7 +266,7 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
 void aionif__fault_exit(int status) {
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
-    if (!invocation || !self->lane || getpid() != owner ||
+    if (!invocation || !self->contains_exit || getpid() != owner ||
         !on_call_stack(invocation, (uintptr_t)__builtin_frame_address(0))) {
         return;
     }

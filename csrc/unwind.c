@@ -29,7 +29,7 @@ struct walk {
     uintptr_t pc;
     bool inside;
     int steps, longest;
-    bool whole;       /* the walk reached the base */
+    bool whole;        /* the walk reached the base */
     uintptr_t reached; /* what lies below has been walked */
     int traits;
 };
@@ -111,10 +111,8 @@ static bool holds_python(const struct walk *first, uintptr_t sp) {
 
 int aionif__backtrace(struct aionif__thread *self, const struct aionif__invocation *invocation,
                       uintptr_t pc, uintptr_t sp) {
-    struct walk walk = {.failure = &self->failure,
-                        .invocation = invocation,
-                        .pc = pc,
-                        .longest = LONGEST_WALK};
+    struct walk walk = {
+        .failure = &self->failure, .invocation = invocation, .pc = pc, .longest = LONGEST_WALK};
     self->failure.frame_count = 0;
     self->failure.exact = 0;
     _Unwind_Backtrace(step, &walk);

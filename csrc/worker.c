@@ -44,6 +44,7 @@ static void *thread_main(void *argument) {
         aionif__thread_give_stack(self, worker->settings.stack_size, worker->settings.guard_size)) {
         self->lane = lane;
         self->control = &lane->control;
+        self->contains_exit = worker->settings.contain_exit;
         open_signals(self);
         if (worker->settings.name[0]) {
             pthread_setname_np(pthread_self(), worker->settings.name);

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aionif import load
+from aionif._wakeup import orphans
 from tests import support
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ def backend(request: pytest.FixtureRequest) -> str:
     """Each event loop in turn: "asyncio", "uvloop", "trio"."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(autouse=True)
+def _forget_earlier_calls() -> None:
+    """Some tests leave calls behind that never return."""
+    support.earlier_calls.clear()
+    support.earlier_calls.update(orphans)
 
 
 @pytest.fixture

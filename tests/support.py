@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from aionif import _gallery, load
+from aionif._wakeup import orphans
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,8 +66,17 @@ def _loop_factory(backend: str) -> Callable[[], asyncio.AbstractEventLoop] | Non
 async def until(condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
     """Return once `condition()` holds; TimeoutError if it does not within `seconds`."""
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what it looks at sets no event
             await anyio.sleep(POLL)
+
+
+earlier_calls: set[int] = set()
+"""Calls of earlier tests that never return."""
+
+
+def kept_for_calls() -> set[int]:
+    """Return this test's calls nobody waits for, whose arguments are still kept."""
+    return orphans.keys() - earlier_calls
 
 
 async def gather(*functions: Callable[[], Awaitable[Any]]) -> list[Any]:
@@ -187,7 +197,8 @@ def holdings() -> Holdings:
     """Count what this process holds now."""
     with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
         mappings = sum(1 for _ in maps)
-    return Holdings(len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), mappings)
+    threads, descriptors = (len(list(Path(f"/proc/self/{of}").iterdir())) for of in ("task", "fd"))
+    return Holdings(threads, descriptors, mappings)
 
 
 def assert_nothing_leaks(function: Callable[[], object], *, times: int = 5) -> None:

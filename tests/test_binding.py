@@ -209,13 +209,13 @@ def test_a_callback_runs_python_on_the_worker(
     ffi, functions = view
     seen = []
 
-    @ffi.callback("int(int, void *)")
     def operation(value: int, context: Any) -> int:
         seen.append((value, ffi.from_handle(context)))
         return value * 10
 
+    pointer = ffi.callback("int(int, void *)", operation)
     handle = ffi.new_handle("context")
-    assert call(functions.apply, operation, 4, handle) == 41
+    assert call(functions.apply, pointer, 4, handle) == 41
     assert seen == [(4, "context")]
 
 
@@ -374,7 +374,7 @@ def test_ctypes_results_by_the_callers_rule(c: ctypes.CDLL, call: Callable[..., 
     assert call(c.doubled, 21, None) == "<42>"
     seen = []
 
-    def check(result: int, function: Any, arguments: tuple[Any, ...]) -> str:
+    def check(result: Any, function: Any, arguments: tuple[Any, ...]) -> Any:
         seen.append((result, function, arguments))
         return "checked"
 
@@ -382,7 +382,7 @@ def test_ctypes_results_by_the_callers_rule(c: ctypes.CDLL, call: Callable[..., 
     assert call(c.length_of_text, b"four", 0) == "checked"
     assert seen == [(4, c.length_of_text, (b"four", 0))]
 
-    def fail(result: int, _function: Any, _arguments: tuple[Any, ...]) -> None:
+    def fail(result: Any, _function: Any, _arguments: tuple[Any, ...]) -> Any:
         raise OSError(result, "by errcheck")
 
     c.length_of_text.errcheck = fail

@@ -197,9 +197,8 @@ def test_loops_in_several_threads_share_an_executor(
         async with NifExecutor(isolation=tier) as executor:
 
             async def calls(start: int) -> list[int]:
-                found = []
-                for number in range(start, start + 100):
-                    found.append(await executor.execute_nif(probe.add, number, 0))
+                numbers = range(start, start + 100)
+                found = [await executor.execute_nif(probe.add, number, 0) for number in numbers]
                 await executor.execute_nif(probe.sleep_ms, SLOW)
                 return found
 

@@ -12,6 +12,8 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from signal import SIGSEGV, Signals
 from typing import TYPE_CHECKING, Any
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from aionif._gallery import Specimen
 
 IN_A_ROW = 10_000
-SOON = 0.1  # seconds, the timeout of a call that never ends
+SOON = 0.2  # seconds, the timeout of a call that never ends
 
 SOME = "some address"
 
@@ -300,18 +302,11 @@ def test_bystanders_are_not_hurt(run: Callable[..., Any]) -> None:
 
     async def main() -> None:
         async with NifExecutor(max_workers=3) as executor:
-
-            async def add(number: int) -> int:
-                result: int = await executor.execute_nif(gallery.gallery_add, number, 1)
-                return result
-
-            async def crash(name: str) -> None:
-                await executor.execute_nif(getattr(gallery, f"gallery_{name}"))
-
-            calls: list[Callable[[], Any]] = []
-            for number in range(200):
-                calls.append(lambda number=number: add(number))  # type: ignore[misc]
-                calls.append(lambda name=kinds[number % len(kinds)]: crash(name))  # type: ignore[misc]
+            calls = []
+            for number, name in zip(range(200), cycle(kinds), strict=False):
+                crash = getattr(gallery, f"gallery_{name}")
+                calls.append(partial(executor.execute_nif, gallery.gallery_add, number, 1))
+                calls.append(partial(executor.execute_nif, crash))
             results = await gather(*calls)
             assert results[::2] == list(range(1, 201))
             assert all(isinstance(error, NifSignal) for error in results[1::2])

@@ -1,4 +1,4 @@
-"""Opening and closing: calls in flight, what is given back, the executor that a loop has by default.
+"""Opening and closing: calls in flight, what is given back, the executor of each loop.
 
 And the life of arguments, which must last as long as native code can see them.
 """
@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from aionif import NifClosed, NifExecutor, NifPolicy, NifSignal, call_nif, execute_nif
-from aionif._wakeup import orphans
+from tests import support
 from tests.support import (
     assert_nothing_leaks,
     gather,
@@ -74,7 +74,7 @@ def test_closing_stops_calls_that_do_not_end(tier: Any, run: Callable[..., Any])
 
     async def main() -> None:
         executor = NifExecutor(isolation=tier, max_workers=2, shutdown_timeout=0.05)
-        calls = [lambda f=f: executor.execute_nif(f) for f in spin]  # type: ignore[misc]
+        calls = [partial(executor.execute_nif, function) for function in spin]
         async with anyio.create_task_group() as group:
             results: list[Any] = []
 
@@ -135,15 +135,17 @@ def test_tasks_that_wait_for_room_are_told(
 def test_an_error_in_the_block_closes_it_too(
     tier: Any, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
-    async def main() -> NifExecutor:
-        with pytest.raises(ZeroDivisionError):
-            async with NifExecutor(isolation=tier) as executor:
-                await executor.execute_nif(probe.nothing)
-                raise ZeroDivisionError
-        return executor
+    executors = []
 
-    executor = run(main)
-    assert executor.statistics().workers == 0
+    async def main() -> None:
+        async with NifExecutor(isolation=tier) as executor:
+            executors.append(executor)
+            await executor.execute_nif(probe.nothing)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(main)
+    assert executors[0].statistics().workers == 0
 
 
 def test_cancelling_the_block_closes_it(
@@ -192,10 +194,8 @@ def test_the_default_executor_goes_with_its_loop(backend: str, probe: NifLibrary
     crash = load_gallery().gallery_segv_read
 
     async def main() -> None:
-        before = holdings()
         assert await execute_nif(probe.add, 1, 2) == 3
         assert await probe.add(3, 4) == 7
-        assert holdings().threads > before.threads
         with pytest.raises(NifSignal):
             await execute_nif(crash)
         await gather(*[lambda: execute_nif(probe.sleep_ms, 1)] * 10)
@@ -236,8 +236,6 @@ class Bytes(bytearray):
 def test_arguments_of_a_cancelled_call_live_until_it_ends(
     tier: Any, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
-    kept = set(orphans)
-
     async def main() -> weakref.ref[Bytes]:
         policy = NifPolicy(on_cancel="abandon")
         async with NifExecutor(isolation=tier, policy=policy, shutdown_timeout=5) as executor:
@@ -252,7 +250,7 @@ def test_arguments_of_a_cancelled_call_live_until_it_ends(
         return watch
 
     assert run(main)() is None
-    assert set(orphans) <= kept
+    assert not support.kept_for_calls()
 
 
 def test_arguments_are_let_go_with_the_result(

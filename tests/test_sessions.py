@@ -106,13 +106,12 @@ def test_a_session_for_which_no_worker_is_left_waits(
                     await session.execute_nif(probe.nothing)
                     done.append("second")
 
-            async with anyio.create_task_group() as group:
-                async with executor.session() as session:
-                    await session.execute_nif(probe.nothing)
-                    group.start_soon(second)
-                    await anyio.sleep(0.02)
-                    await session.execute_nif(probe.nothing)
-                    done.append("first")
+            async with anyio.create_task_group() as group, executor.session() as session:
+                await session.execute_nif(probe.nothing)
+                group.start_soon(second)
+                await anyio.sleep(0.02)
+                await session.execute_nif(probe.nothing)
+                done.append("first")
 
     run(main)
     assert done == ["first", "second"]

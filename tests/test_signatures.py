@@ -1,6 +1,6 @@
-"""Signatures made up at random: what native code gets and gives is what it would be directly, bit for bit.
+"""Signatures made up at random: native code gets and gives, bit for bit, what it would directly.
 
-Hypothesis draws signatures: scalars of every kind and width, pointers, structs of every shape, up to
+Hypothesis draws them: scalars of every kind and width, pointers, structs of every shape, up to
 sixteen arguments, every kind of result. Each becomes a C function that copies the bytes of all its
 arguments into a buffer, and makes its result of them; all of them are one library, compiled once.
 Each function is then called directly, through both tiers with cffi, and through both tiers with

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import pytest
 
 import aionif
 from aionif import NifExecutor, NifPolicy, NifTimeout
-from aionif._wakeup import orphans
 from tests import children, support
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from aionif import NifLibrary
 
 SOON = 0.1
-"""Seconds that a call is given which will not end in them; a busy machine starts it in that time."""
+"""Seconds of a call that will not end in them; a busy machine starts it in that time."""
 
 FOREVER = 1000.0
 """Seconds; a call that is given them has not ended by itself."""
@@ -49,13 +47,13 @@ def gallery() -> NifLibrary:
 
 
 def threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+    return support.holdings().threads
 
 
 async def all_is_over(executor: NifExecutor) -> None:
     """Wait until no call runs and nothing is kept for one."""
     await support.until(lambda: executor.statistics().running == 0)
-    while orphans:
+    while support.kept_for_calls():
         await executor.execute_nif(support_call())  # events are taken when the loop looks
         await anyio.sleep(support.POLL)
 
@@ -71,7 +69,7 @@ def test_a_call_past_its_deadline(run: Callable[..., Any], gallery: NifLibrary) 
     async def main() -> None:
         async with NifExecutor() as executor:
             for _ in range(2):
-                with pytest.raises(NifTimeout, match="did not return within 0.1 s") as caught:
+                with pytest.raises(NifTimeout, match=r"did not return within 0\.1 s") as caught:
                     await executor.execute_nif(gallery.gallery_spin, timeout=SOON)
                 error = caught.value
                 assert isinstance(error, TimeoutError)
@@ -89,7 +87,7 @@ def test_a_call_that_never_started(run: Callable[..., Any], gallery: NifLibrary)
         async with NifExecutor(max_workers=1) as executor, anyio.create_task_group() as group:
             group.start_soon(executor.execute_nif, gallery.gallery_spin_cooperative)
             await support.until(lambda: executor.statistics().running == 1)
-            with pytest.raises(NifTimeout, match="no worker was free within 0.1 s") as caught:
+            with pytest.raises(NifTimeout, match=r"no worker was free within 0\.1 s") as caught:
                 await executor.execute_nif(gallery.gallery_add, 2, 3, timeout=SOON)
             assert caught.value.phase == "queue"
             assert executor.statistics().timed_out == 1
@@ -100,15 +98,17 @@ def test_a_call_that_never_started(run: Callable[..., Any], gallery: NifLibrary)
 
 def test_a_call_that_found_the_queue_full(run: Callable[..., Any], gallery: NifLibrary) -> None:
     async def main() -> None:
-        async with NifExecutor(max_workers=1, max_queue=1) as executor:
-            async with anyio.create_task_group() as group:
-                for _ in range(3):
-                    group.start_soon(executor.execute_nif, gallery.gallery_spin_cooperative)
-                await support.until(lambda: executor.statistics().queued == 1)
-                with pytest.raises(NifTimeout) as caught:
-                    await executor.execute_nif(gallery.gallery_add, 2, 3, timeout=SOON)
-                assert caught.value.phase == "queue"
-                group.cancel_scope.cancel()
+        async with (
+            NifExecutor(max_workers=1, max_queue=1) as executor,
+            anyio.create_task_group() as group,
+        ):
+            for _ in range(3):
+                group.start_soon(executor.execute_nif, gallery.gallery_spin_cooperative)
+            await support.until(lambda: executor.statistics().queued == 1)
+            with pytest.raises(NifTimeout) as caught:
+                await executor.execute_nif(gallery.gallery_add, 2, 3, timeout=SOON)
+            assert caught.value.phase == "queue"
+            group.cancel_scope.cancel()
 
     run(main)
 
@@ -153,7 +153,7 @@ def test_a_sleeping_call_is_abandoned_replaced_counted_and_logged(
             await support.until(lambda: executor.statistics().abandoned == 1)
             assert await executor.execute_nif(native.should_stop) == 0
             assert (executor.statistics().started, state[1]) == (2, 0)
-            assert len(orphans) == 1  # it still may write to `state`
+            assert len(support.kept_for_calls()) == 1  # it still may write to `state`
             await all_is_over(executor)
             assert state[1] == 1
             await support.until(lambda: executor.statistics().workers == 1)
@@ -161,7 +161,7 @@ def test_a_sleeping_call_is_abandoned_replaced_counted_and_logged(
 
     with caplog.at_level(logging.WARNING, "aionif"):
         run(main)
-    [event] = [r.nif for r in caplog.records if r.message.startswith("worker_abandoned")]
+    [event] = [vars(r)["nif"] for r in caplog.records if r.message.startswith("worker_abandoned")]
     assert event["function"] == "asleep"
     assert event["thread"] > 0
 
@@ -194,7 +194,7 @@ def test_wait_gives_the_error_once_the_call_has_returned(
                 await executor.execute_nif(native.busy, 0.3, 1, timeout=SOON)  # crashes, late
             counts = executor.statistics()
             assert (counts.abandoned, counts.aborted, counts.timed_out) == (0, 0, 2)
-        assert not orphans
+        assert not support.kept_for_calls()
 
     run(main)
 

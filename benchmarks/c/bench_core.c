@@ -2,9 +2,7 @@
  *
  * Prints one JSON object of arrays, one number (nanoseconds) a round. The subjects of a round run in
  * random order, so that a machine that slows down does so for all of them. */
-#include "arch/context.h"
 #include "core.h"
-#include "fault.h"
 #include "lane.h"
 #include "thread.h"
 
@@ -12,8 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <ucontext.h>
 
-enum { SUBJECTS = 5, MOST_ROUNDS = 60, FAULT_BYTES = 2 };
+enum { SUBJECTS = 5, MOST_ROUNDS = 60, DEPTH = 8 };
 
 static struct aionif__thread *self;
 static struct aionif__registers registers;
@@ -22,10 +21,37 @@ static struct aionif__result result;
 __attribute__((noinline)) static void nothing(void) { __asm__ volatile("" ::: "memory"); }
 static void (*volatile indirect)(void) = nothing;
 
-/* A load of two bytes of code from address 0: `mov (%rax), %eax`, with rax = 0. */
-__attribute__((noinline)) static void fault(void) {
-    __asm__ volatile("xorl %%eax, %%eax\n\tmovl (%%rax), %%eax" ::: "rax", "memory");
+/* A store to an address that is not there, and what comes after it. */
+void bench_fault(void);
+extern const char bench_fault_after[];
+#if defined(__x86_64__)
+__asm__(".text\n.type bench_fault, @function\nbench_fault:\n.cfi_startproc\nmovl $0, 16\n"
+        "bench_fault_after:\nret\n.cfi_endproc\n");
+static void step_over(int sig, siginfo_t *info, void *context) {
+    (void)sig;
+    (void)info;
+    ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)bench_fault_after;
 }
+#elif defined(__aarch64__)
+__asm__(".text\n.type bench_fault, %function\nbench_fault:\n.cfi_startproc\nmov x0, #16\n"
+        "str wzr, [x0]\nbench_fault_after:\nret\n.cfi_endproc\n");
+static void step_over(int sig, siginfo_t *info, void *context) {
+    (void)sig;
+    (void)info;
+    ((ucontext_t *)context)->uc_mcontext.pc = (uintptr_t)bench_fault_after;
+}
+#endif
+
+/* The empty assembly keeps the call from being a jump: each level is a frame. */
+__attribute__((noinline)) static void fault_at(int depth) {
+    if (depth > 1) {
+        fault_at(depth - 1);
+    } else {
+        bench_fault();
+    }
+    __asm__ volatile("");
+}
+static void fault_deep(void) { fault_at(DEPTH); }
 
 static struct aionif__invocation invocation_of(void (*function)(void), int frames) {
     return (struct aionif__invocation){.function = (void *)function,
@@ -47,35 +73,32 @@ static void guarded_call(int count) {
     }
 }
 
-static void step_over(int sig, siginfo_t *info, void *context) {
-    (void)sig;
-    (void)info;
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += FAULT_BYTES;
-}
-
 static void bare_handler(int count) {
     struct sigaction bare = {.sa_sigaction = step_over,
                              .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     struct sigaction ours;
-    sigaction(SIGSEGV, &bare, &ours);
+    sigaction(SIGSEGV, NULL, &ours);
+    bare.sa_mask = ours.sa_mask;
+    sigaction(SIGSEGV, &bare, NULL);
     for (int i = 0; i < count; i++) {
-        fault();
+        bench_fault();
     }
     sigaction(SIGSEGV, &ours, NULL);
 }
 
-static void crash(int count, int frames) {
-    struct aionif__invocation invocation = invocation_of(fault, frames);
+static void crash(int count, void (*function)(void), int frames) {
+    struct aionif__invocation invocation = invocation_of(function, frames);
     for (int i = 0; i < count; i++) {
-        if (aionif__thread_run(self, &invocation) != AIONIF__FAULTED) {
+        if (aionif__thread_run(self, &invocation) != AIONIF__FAULTED ||
+            self->failure.complete != (frames != 0)) {
             abort();
         }
     }
 }
 
-static void recovered(int count) { crash(count, 0); }
+static void recovered(int count) { crash(count, bench_fault, 0); }
 
-static void recovered_backtrace(int count) { crash(count, AIONIF_FRAMES); }
+static void recovered_backtrace(int count) { crash(count, fault_deep, AIONIF_FRAMES); }
 
 static const struct subject {
     const char *name;

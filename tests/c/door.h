@@ -2,8 +2,8 @@
  * aionif_thunk with the native function's own type, the answer in the door.
  *
  * The types are declared with a trailing `...` after all their parameters. It changes nothing in how
- * those are passed, but makes the compiler put their number into al on x86-64, as libffi always does;
- * the thunk takes al = 0 to say that no vector register carries an argument. */
+ * those are passed, but makes the compiler say in al, on x86-64, how many are in vector registers, as
+ * libffi always does: the thunk takes al = 0 to mean that none is. */
 #ifndef DOOR_H
 #define DOOR_H
 #include "core.h"

@@ -1,39 +1,19 @@
-/* What is not a crash of a call must end the process exactly as it would without the core: the same
- * signal or status, the same handlers, once each.
- *
- * Each case is a process of its own: this program, executed again. It prints a marker when all is
- * prepared, so that one which dies earlier does not pass. */
+/* What is not a crash of a call must end the process exactly as it would without the core, with the
+ * same signal or status. */
 #include "crash.h"
 #include "pool.h"
+#include "process.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-
-#define MARKER "ready\n"
-
-static void ready(void) {
-    ssize_t written = write(STDOUT_FILENO, MARKER, sizeof MARKER - 1);
-    (void)written;
-}
-
-static void say(const char *text) {
-    ssize_t written = write(STDOUT_FILENO, text, strlen(text));
-    (void)written;
-}
 
 static struct aionif_failure failure;
-
-/* So that a case which should have died, but did not, can't pass for one that did. */
-enum { SURVIVED = 99 };
 
 /* ---- outside a call ---- */
 
 static void outside(int sig) {
     door_start();
     CHECK_EQUAL(door_run(crash, &failure), AIONIF_SIGNAL); /* handlers that have been used */
-    ready();
+    process_ready();
     raise(sig);
 }
 static void outside_segv(void) { outside(SIGSEGV); }
@@ -46,22 +26,22 @@ static void outside_sys(void) { outside(SIGSYS); }
 
 static void outside_fault(void) {
     door_start();
-    ready();
+    process_ready();
     crash();
 }
 static void outside_abort(void) {
     door_start();
-    ready();
+    process_ready();
     abort();
 }
 static void outside_overflow(void) {
     door_start();
-    ready();
+    process_ready();
     crash_overflow();
 }
 static void outside_illegal(void) {
     door_start();
-    ready();
+    process_ready();
     __builtin_trap();
 }
 
@@ -82,24 +62,24 @@ static void join_thread(void *(*function)(void *)) {
 }
 static void foreign_thread(void) {
     door_start();
-    ready();
+    process_ready();
     join_thread(crash_as_thread);
 }
 static void foreign_thread_overflow(void) {
     door_start();
-    ready();
+    process_ready();
     join_thread(overflow_as_thread);
 }
 static void start_thread(void) { join_thread(crash_as_thread); }
 static void thread_of_call(void) {
     door_start();
-    ready();
+    process_ready();
     door_run(start_thread, &failure);
 }
 static void thread_of_pooled_call(void) {
     door_start();
     struct aionif_pool *pool = pool_open(pool_settings(1));
-    ready();
+    process_ready();
     pool_run(pool, start_thread, &failure);
 }
 
@@ -119,7 +99,7 @@ static void exit_in_pooled_call(void (*function)(void)) {
     struct aionif_pool_settings settings = pool_settings(1);
     settings.contain_exit = 1;
     struct aionif_pool *pool = pool_open(settings);
-    ready();
+    process_ready();
     pool_run(pool, function, &failure);
 }
 static void exit_of_thread(void) { exit_in_pooled_call(start_exit); }
@@ -139,13 +119,13 @@ static void be_killed(void) {
 }
 static void killed_in_call(void) {
     door_start();
-    ready();
+    process_ready();
     door_run(be_killed, &failure);
 }
 static void killed_in_pooled_call(void) {
     door_start();
     struct aionif_pool *pool = pool_open(pool_settings(1));
-    ready();
+    process_ready();
     pool_run(pool, be_killed, &failure);
 }
 
@@ -163,172 +143,32 @@ static void be_killed_by_thread(void) {
 static void killed_by_thread_in_call(void) {
     main_thread = pthread_self();
     door_start();
-    ready();
+    process_ready();
     door_run(be_killed_by_thread, &failure);
 }
 
-/* ---- handlers of others ---- */
-
-static struct sigaction older_action;
-static sigjmp_buf place;
-
-static void handle_and_leave(int sig) {
-    say("theirs\n");
-    _exit(sig == SIGSEGV ? 40 : SURVIVED);
-}
-static void handle_and_jump(int sig) {
-    say("theirs\n");
-    siglongjmp(place, sig);
-}
-static void handle_and_reset(int sig) {
-    say("theirs\n");
-    signal(sig, SIG_DFL);
-}
-/* As faulthandler does. */
-static void handle_and_raise_again(int sig) {
-    say("theirs\n");
-    sigaction(sig, &older_action, NULL);
-    raise(sig);
-}
-static void handle_and_chain(int sig, siginfo_t *info, void *context) {
-    say("theirs\n");
-    if (older_action.sa_flags & SA_SIGINFO) {
-        older_action.sa_sigaction(sig, info, context);
-    } else {
-        signal(sig, SIG_DFL);
-        raise(sig);
-    }
-}
-static void install(void (*handler)(int), int flags) {
-    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
-    sigaction(SIGSEGV, &action, &older_action);
-}
-static void install_chaining(void) {
-    struct sigaction action = {.sa_sigaction = handle_and_chain,
-                               .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    sigaction(SIGSEGV, &action, &older_action);
-}
-
-static bool call_is_contained(void) {
-    return CHECK_EQUAL(door_run(crash, &failure), AIONIF_SIGNAL) &&
-           CHECK_EQUAL(failure.signal, SIGSEGV);
-}
-
-static void before_leaving(void) {
-    install(handle_and_leave, 0);
-    door_start();
-    call_is_contained();
-    ready();
-    crash();
-}
-static void before_jumping(void) {
-    install(handle_and_jump, 0);
-    door_start();
-    ready();
-    volatile int jumps = 0;
-    if (sigsetjmp(place, 1)) {
-        jumps++;
-    }
-    if (jumps < 3) {
-        crash();
-    }
-    call_is_contained();
-    exit(41);
-}
-static void before_resetting(void) {
-    install(handle_and_reset, 0);
-    door_start();
-    call_is_contained();
-    ready();
-    crash();
-}
-static void before_oneshot(void) {
-    install(handle_and_jump, (int)SA_RESETHAND);
-    door_start();
-    ready();
-    sigsetjmp(place, 1);
-    crash();
-}
-static void before_ignoring(void) {
-    install(SIG_IGN, 0);
-    door_start();
-    ready();
-    raise(SIGSEGV);
-    say("went on\n");
-    crash();
-}
-static void after_chaining(void) {
-    door_start();
-    install_chaining();
-    call_is_contained();
-    ready();
-    crash();
-}
-static void after_raising(void) {
-    door_start();
-    install(handle_and_raise_again, SA_ONSTACK | SA_NODEFER);
-    call_is_contained();
-    CHECK_EQUAL(failure.displaced, 1);
-    CHECK_EQUAL(failure.has_address, 0);
-    ready();
-    crash();
-}
-static void after_raising_outside(void) {
-    door_start();
-    install(handle_and_raise_again, SA_ONSTACK | SA_NODEFER);
-    ready();
-    crash();
-}
-
-static void sleep_a_while(void) { usleep(60000); }
-
-/* The watchdog puts the core in front again while calls are under way. */
-static void displaced(void (*install_theirs)(void)) {
-    door_start();
-    struct aionif_pool *pool = pool_open(pool_settings(1));
-    install_theirs();
-    CHECK_EQUAL(pool_run(pool, sleep_a_while, &failure), 0);
-    CHECK(pool_noticed(AIONIF_NOTICE_DISPLACED));
-    CHECK_EQUAL(pool_run(pool, crash, &failure), AIONIF_SIGNAL);
-    CHECK_EQUAL(failure.displaced, 0);
-    CHECK(!pool_noticed(AIONIF_NOTICE_DISPLACED));
-    ready();
-    crash();
-}
-static void install_leaving(void) { install(handle_and_leave, 0); }
-static void install_raising(void) { install(handle_and_raise_again, SA_ONSTACK | SA_NODEFER); }
-static void displaced_by_leaving(void) { displaced(install_leaving); }
-static void displaced_by_raising(void) { displaced(install_raising); }
-static void displaced_by_chaining(void) { displaced(install_chaining); }
-
 /* ---- forks ---- */
 
-static int status_of(pid_t child) {
-    int status = -1;
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
-}
 static int fork_and_crash(void) {
     pid_t child = fork();
     if (child == 0) {
         crash();
     }
-    return status_of(child);
+    return process_status(child);
 }
 static int fork_and_exit(void) {
     pid_t child = fork();
     if (child == 0) {
         exit(5);
     }
-    return status_of(child);
+    return process_status(child);
 }
 static int fork_and_underscore_exit(void) {
     pid_t child = fork();
     if (child == 0) {
         _exit(6);
     }
-    return status_of(child);
+    return process_status(child);
 }
 static int run_system(void) { return system("exit 7"); }
 static int vfork_and_execute(void) {
@@ -337,7 +177,7 @@ static int vfork_and_execute(void) {
         execl("/bin/false", "false", (char *)NULL);
         _exit(127);
     }
-    return status_of(child);
+    return process_status(child);
 }
 
 /* The result of a call of `function`, on a worker from which exit can't get out. */
@@ -365,7 +205,7 @@ static void forks_in_call(void) {
     status = THROUGH(int(void))();
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
     CHECK(pool_close(pool));
-    ready();
+    process_ready();
     exit(42);
 }
 
@@ -377,7 +217,7 @@ static void vfork_in_call(void) {
     int status = result_on(pool, vfork_and_execute);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
     CHECK(pool_close(pool));
-    ready();
+    process_ready();
     exit(42);
 }
 
@@ -396,23 +236,23 @@ static void fork_in_parent(void) {
         struct aionif_pool *another = pool_open(pool_settings(2));
         CHECK_EQUAL(pool_run(another, crash, &failure), AIONIF_SIGNAL);
         CHECK_EQUAL(result_on(another, answer), 4242);
-        call_is_contained();
+        CHECK_EQUAL(door_run(crash, &failure), AIONIF_SIGNAL);
         CHECK(pool_close(another));
         _exit(check_case_failures ? 1 : 43);
     }
-    int status = status_of(child);
+    int status = process_status(child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 43);
     CHECK_EQUAL(pool_run(pool, crash, &failure), AIONIF_SIGNAL);
     CHECK_EQUAL(result_on(pool, answer), 4242);
     CHECK(pool_close(pool));
-    ready();
+    process_ready();
     exit(44);
 }
 
 static void exit_outside(void) {
     door_start();
     CHECK_EQUAL(door_run(crash, &failure), AIONIF_SIGNAL);
-    ready();
+    process_ready();
     exit(9);
 }
 
@@ -434,152 +274,46 @@ static void inline_malloc_locked(void) {
     door_start();
     pthread_t thread;
     pthread_create(&thread, NULL, sleep_on, NULL);
-    ready();
+    process_ready();
     door_run(crash_with_malloc_locked, &failure);
 }
 
 /* ---- the table ---- */
 
-enum { BY_SIGNAL = 0, BY_EXIT = 1, NOT_EMULATED = 2, NOT_SANITIZED = 4 };
-
-static const struct row {
-    const char *name;
-    void (*run)(void);
-    int flags;
-    int wanted;          /* signal or exit status */
-    int theirs;          /* how often their handler runs */
-    const char *why_not; /* with NOT_...: the reason */
-} rows[] = {
-    {"segv", outside_segv, 0, SIGSEGV, 0, NULL},
-    {"bus", outside_bus, 0, SIGBUS, 0, NULL},
-    {"fpe", outside_fpe, 0, SIGFPE, 0, NULL},
-    {"ill", outside_ill, 0, SIGILL, 0, NULL},
-    {"trap", outside_trap, 0, SIGTRAP, 0, NULL},
-    {"abrt", outside_abrt, 0, SIGABRT, 0, NULL},
-    {"sys", outside_sys, 0, SIGSYS, 0, NULL},
-    {"fault", outside_fault, 0, SIGSEGV, 0, NULL},
-    {"abort", outside_abort, 0, SIGABRT, 0, NULL},
-    {"overflow", outside_overflow, 0, SIGSEGV, 0, NULL},
+static const struct process_case rows[] = {
+    {"segv", outside_segv, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"bus", outside_bus, BY_SIGNAL, SIGBUS, 0, NULL, NULL},
+    {"fpe", outside_fpe, BY_SIGNAL, SIGFPE, 0, NULL, NULL},
+    {"ill", outside_ill, BY_SIGNAL, SIGILL, 0, NULL, NULL},
+    {"trap", outside_trap, BY_SIGNAL, SIGTRAP, 0, NULL, NULL},
+    {"abrt", outside_abrt, BY_SIGNAL, SIGABRT, 0, NULL, NULL},
+    {"sys", outside_sys, BY_SIGNAL, SIGSYS, 0, NULL, NULL},
+    {"fault", outside_fault, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"abort", outside_abort, BY_SIGNAL, SIGABRT, 0, NULL, NULL},
+    {"overflow", outside_overflow, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
 #if defined(__x86_64__)
-    {"illegal", outside_illegal, 0, SIGILL, 0, NULL},
+    {"illegal", outside_illegal, BY_SIGNAL, SIGILL, 0, NULL, NULL},
 #else
-    {"illegal", outside_illegal, 0, SIGTRAP, 0, NULL},
+    {"illegal", outside_illegal, BY_SIGNAL, SIGTRAP, 0, NULL, NULL},
 #endif
-    {"foreign-thread", foreign_thread, 0, SIGSEGV, 0, NULL},
-    {"foreign-thread-overflow", foreign_thread_overflow, 0, SIGSEGV, 0, NULL},
-    {"thread-of-call", thread_of_call, 0, SIGSEGV, 0, NULL},
-    {"thread-of-pooled-call", thread_of_pooled_call, 0, SIGSEGV, 0, NULL},
-    {"exit-of-thread-of-call", exit_of_thread, BY_EXIT, 11, 0, NULL},
-    {"_exit-of-thread-of-call", underscore_exit_of_thread, BY_EXIT, 12, 0, NULL},
-    {"killed-in-call", killed_in_call, 0, SIGSEGV, 0, NULL},
-    {"killed-in-pooled-call", killed_in_pooled_call, 0, SIGSEGV, 0, NULL},
-    {"killed-by-thread-in-call", killed_by_thread_in_call, 0, SIGSEGV, 0, NULL},
-    {"before-leaving", before_leaving, BY_EXIT, 40, 1, NULL},
-    {"before-jumping", before_jumping, BY_EXIT, 41, 3, NULL},
-    {"before-resetting", before_resetting, 0, SIGSEGV, 1, NULL},
-    {"before-oneshot", before_oneshot, 0, SIGSEGV, 1, NULL},
-    {"before-ignoring", before_ignoring, 0, SIGSEGV, 0, NULL},
-    {"after-chaining", after_chaining, 0, SIGSEGV, 2, NULL},
-    {"after-raising", after_raising, 0, SIGSEGV, 1, NULL},
-    {"after-raising-outside", after_raising_outside, 0, SIGSEGV, 1, NULL},
-    {"displaced-by-leaving", displaced_by_leaving, BY_EXIT, 40, 1, NULL},
-    {"displaced-by-raising", displaced_by_raising, 0, SIGSEGV, 1, NULL},
-    {"displaced-by-chaining", displaced_by_chaining, 0, SIGSEGV, 1, NULL},
-    {"forks-in-call", forks_in_call, BY_EXIT | NOT_EMULATED, 42, 0,
-     "the emulator can't execute /bin/sh"},
-    {"vfork-in-call", vfork_in_call, BY_EXIT | NOT_EMULATED | NOT_SANITIZED, 42, 0,
-     "the emulator can't execute /bin/false; ASan's vfork takes the call's stack for the thread's"},
-    {"fork-in-parent", fork_in_parent, BY_EXIT, 44, 0, NULL},
-    {"exit", exit_outside, BY_EXIT, 9, 0, NULL},
-    {"inline-malloc-locked", inline_malloc_locked, NOT_SANITIZED, SIGABRT, 0,
+    {"foreign-thread", foreign_thread, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"foreign-thread-overflow", foreign_thread_overflow, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"thread-of-call", thread_of_call, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"thread-of-pooled-call", thread_of_pooled_call, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"exit-of-thread-of-call", exit_of_thread, BY_EXIT, 11, 0, NULL, NULL},
+    {"_exit-of-thread-of-call", underscore_exit_of_thread, BY_EXIT, 12, 0, NULL, NULL},
+    {"killed-in-call", killed_in_call, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"killed-in-pooled-call", killed_in_pooled_call, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"killed-by-thread-in-call", killed_by_thread_in_call, BY_SIGNAL, SIGSEGV, 0, NULL, NULL},
+    {"forks-in-call", forks_in_call, BY_EXIT, 42, 0, "the emulator can't execute /bin/sh", NULL},
+    {"vfork-in-call", vfork_in_call, BY_EXIT, 42, 0, "the emulator can't execute /bin/false",
+     "ASan's vfork takes the call's stack for the thread's"},
+    {"fork-in-parent", fork_in_parent, BY_EXIT, 44, 0, NULL, NULL},
+    {"exit", exit_outside, BY_EXIT, 9, 0, NULL, NULL},
+    {"inline-malloc-locked", inline_malloc_locked, BY_SIGNAL, SIGABRT, 0, NULL,
      "ASan's malloc makes its own report"},
 };
-enum { ROWS = sizeof rows / sizeof rows[0] };
-
-static int run_case(const char *name) {
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
-    for (int i = 0; i < ROWS; i++) {
-        if (strcmp(rows[i].name, name) == 0) {
-            check_case(name);
-            rows[i].run();
-        }
-    }
-    return SURVIVED;
-}
-
-/* The emulator can't execute this program again; its parent has not touched the core, so that a fork
- * is as good as new. */
-static pid_t start_case(const struct row *row, int output) {
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(output, STDOUT_FILENO);
-        dup2(output, STDERR_FILENO);
-        if (!check_emulated()) {
-            execl("/proc/self/exe", program_invocation_name, row->name, (char *)NULL);
-        }
-        check_deadline(20);
-        _exit(run_case(row->name));
-    }
-    return child;
-}
-
-static void read_all(int input, char *text, size_t room) {
-    size_t length = 0;
-    ssize_t got;
-    while (length < room - 1 && (got = read(input, text + length, room - 1 - length)) > 0) {
-        length += (size_t)got;
-    }
-    text[length] = '\0';
-}
-
-static int count_of(const char *text, const char *part) {
-    int count = 0;
-    while ((text = strstr(text, part))) {
-        count++;
-        text += strlen(part);
-    }
-    return count;
-}
-
-static void check_row(const struct row *row) {
-    static char output[65536];
-    int ends[2];
-    check_case(row->name);
-    if (pipe(ends) != 0) {
-        check_fail(__FILE__, __LINE__, "a pipe", NULL, 0, 0);
-        return;
-    }
-    pid_t child = start_case(row, ends[1]);
-    close(ends[1]);
-    read_all(ends[0], output, sizeof output);
-    close(ends[0]);
-    int status = status_of(child);
-    bool by_exit = row->flags & BY_EXIT;
-    bool good = CHECK_EQUAL(by_exit ? WIFEXITED(status) : WIFSIGNALED(status), true) &&
-                CHECK_EQUAL(by_exit ? WEXITSTATUS(status) : WTERMSIG(status), row->wanted);
-    good &= CHECK_EQUAL(count_of(output, MARKER), 1);
-    good &= CHECK_EQUAL(count_of(output, "theirs\n"), row->theirs);
-    good &= CHECK_EQUAL(count_of(output, ".c:"), 0); /* no check failed in the child */
-    good &= CHECK(by_exit || !WCOREDUMP(status));
-    if (!good) {
-        printf("%s: status %x, output:\n%s\n", row->name, status, output);
-    }
-}
 
 int main(int count, char **arguments) {
-    if (count > 1) {
-        check_deadline(20);
-        return run_case(arguments[1]);
-    }
-    check_deadline(200);
-    for (int i = 0; i < ROWS; i++) {
-        if ((rows[i].flags & NOT_EMULATED && check_emulated()) ||
-            (rows[i].flags & NOT_SANITIZED && check_sanitized())) {
-            check_exclude(rows[i].name, rows[i].why_not);
-        } else {
-            check_row(&rows[i]);
-        }
-    }
-    return check_report();
+    return process_main(count, arguments, rows, sizeof rows / sizeof rows[0]);
 }

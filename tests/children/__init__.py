@@ -37,7 +37,7 @@ class Ending(NamedTuple):
 
 
 def start(script: str, *arguments: object, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """Start `script` with core dumps off and nothing in the environment that enables faulthandler."""
+    """Start `script` with core dumps off, and nothing in its environment to enable faulthandler."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONFAULTHANDLER"}
     return subprocess.Popen(
         [sys.executable, *options, str(HERE / script), *map(str, arguments)],

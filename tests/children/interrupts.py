@@ -10,6 +10,10 @@ import ctypes
 import logging
 import signal
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COMMAND = b"grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status"
 
@@ -68,9 +72,9 @@ def dev(backend: str) -> None:
     logging.getLogger("aionif").addHandler(logging.NullHandler())
     logging.getLogger("aionif").propagate = False
 
-    async def fail(function: object, **options: float) -> None:
+    async def fail(function: object, timeout: float | None = None) -> None:
         try:
-            await aionif.execute_nif(function, **options)
+            await aionif.execute_nif(function, timeout=timeout)
         except aionif.NifError as error:
             print(type(error).__name__, flush=True)
 
@@ -87,7 +91,7 @@ def dev(backend: str) -> None:
         run_on(backend, main)
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "inherited": inherited,
     "interrupted": interrupted,
     "terminated": terminated,

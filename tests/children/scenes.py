@@ -69,17 +69,17 @@ async def callback(library: str, tier: str, when: str) -> None:
     native = aionif.load(library, "void call_back(void (*function)(void), int crash_after);")
     during = when == "during"
 
-    @native.ffi.callback("void(void)")
     def function() -> None:
         print("called back", flush=True)
         if during:
             ctypes.string_at(0)
 
+    pointer = native.ffi.callback("void(void)", function)
     try:
         if tier == "inline":
-            aionif.call_nif(native.call_back, function, not during)
+            aionif.call_nif(native.call_back, pointer, not during)
         else:
-            await aionif.execute_nif(native.call_back, function, not during)
+            await aionif.execute_nif(native.call_back, pointer, not during)
     except aionif.NifSignal as error:
         print("recovered", error.signal.name, flush=True)
 
