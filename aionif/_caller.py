@@ -102,10 +102,10 @@ class Caller:
                     raise
                 result = result_of(route, seat, call, kind, timeout)
             elif outcome > _YIELD:
-                seat.turn_is_due = True
+                seat.owe_turn()
                 raise refusal(route, door, outcome, timeout)
         if outcome == _YIELD:
-            seat.turn_is_due = True
+            seat.owe_turn()
         finish = route.plan.finish
         return result if finish is None else finish(result, given)
 

@@ -97,6 +97,7 @@ void aionif__notice(int kind, int detail, int thread, const void *function, cons
 uint32_t aionif__unfinished(const struct aionif__worker *worker); /* calls in its lane */
 uint64_t aionif__waiting(const struct aionif_pool *pool); /* calls that no worker has started */
 bool aionif__has_room(const struct aionif_pool *pool);
+struct aionif__worker *aionif__to_feed(const struct aionif_port *port);
 void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched);
 void aionif__rebalance(struct aionif_pool *pool, bool may_start);
 void aionif__take_back(struct aionif__worker *worker); /* its queued calls go to the pool again */
