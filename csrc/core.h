@@ -55,6 +55,8 @@ enum aionif_failure_kind {
     AIONIF_ABORTED = 6,
 };
 
+enum aionif_exit_status { AIONIF_NO_STATUS = -2147483647 };
+
 enum aionif_language { AIONIF_LANGUAGE_C = 0, AIONIF_LANGUAGE_CXX = 1, AIONIF_LANGUAGE_RUST = 2 };
 
 enum aionif_ending_policy { AIONIF_ABORT = 0, AIONIF_ABANDON = 1, AIONIF_WAIT = 2 };
@@ -114,7 +116,7 @@ struct aionif_failure {
     int32_t kind;
     int32_t signal;
     int32_t code;
-    int32_t status;  /* of exit */
+    int32_t status;  /* of exit; AIONIF_NO_STATUS: not known */
     int32_t syscall; /* denied */
     int32_t language;
     int32_t taint;

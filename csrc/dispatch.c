@@ -84,7 +84,8 @@ struct aionif__worker *aionif__to_feed(const struct aionif_port *port) {
         }
         for (uint32_t i = 0; i < pool->worker_count; i++) {
             struct aionif__worker *worker = pool->workers[i];
-            const struct aionif__call *first = worker->calls[worker->lane->collected % AIONIF__SLOTS];
+            const struct aionif__call *first =
+                worker->calls[worker->lane->collected % AIONIF__SLOTS];
             if (!worker->reserved && serves(worker) && load_of(worker) && first &&
                 is_short(first)) {
                 return worker;

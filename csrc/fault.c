@@ -262,7 +262,7 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
     errno = error_number;
 }
 
-/* Called from an exit handler, on the stack of the call that called exit(). */
+/* Called from an exit handler, on the stack of the call that called exit() or quick_exit(). */
 void aionif__fault_exit(int status) {
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
@@ -280,7 +280,7 @@ void aionif__fault_exit(int status) {
     self->armed = NULL;
     /* exit() has struck the handler that got us here off its list. The place is free again, so this
      * allocates nothing, and the next exit() is met as this one was. */
-    aionif__exits_watch();
+    aionif__exits_watch_again(status == AIONIF_NO_STATUS);
     aionif__invoke_leave(invocation, AIONIF__EXITED);
 }
 

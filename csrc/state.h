@@ -11,6 +11,7 @@
 #include "call.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 struct aionif__events {
     uint64_t *items; /* value << 8 | kind; a ring */
@@ -49,11 +50,13 @@ struct aionif__worker {
     uint32_t watchers; /* submitters that look at its records without the lock: not to be freed */
     struct aionif__thread self; /* of the thread that serves the lane */
     struct aionif_pool_settings settings;
+    sigset_t signals; /* its pool's */
 };
 
 struct aionif_pool {
     struct aionif_pool *next;
     struct aionif_pool_settings settings;
+    sigset_t signals;                /* blocked where it was opened, and in its workers */
     struct aionif__worker **workers; /* settings.max_workers places */
     uint32_t worker_count;
     struct aionif__queue pending;

@@ -22,7 +22,9 @@ void aionif__prove_start(void);
 bool aionif__release_standard_streams(void);
 
 /* exits.c */
-void aionif__exits_watch(void); /* exit() is stopped before any later-registered handler's turn */
+void aionif__exits_watch(void); /* before the handlers registered so far, for every worker */
+void aionif__exits_watch_again(bool quick); /* in place of the handler that was used */
+void aionif__exits_worker(int change); /* 1: a worker's thread has begun; -1: it is about to end */
 bool aionif__exits_filter(const struct aionif_pool_settings *settings);
 const char *aionif__exits_blind(void); /* why _exit can't be trapped here; NULL: it can */
 #endif

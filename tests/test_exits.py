@@ -62,7 +62,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_exit_ends_the_call_and_not_the_process() -> None:
     ending = children.run("exits.py", "contained", "exit", "underscore_exit", "quick_exit")
     assert ending.status == STATUS
-    assert ending.lines == ["exit 3", "underscore_exit 4", "quick_exit 5"] * 2 + ["alive 5"]
+    assert ending.lines == ["exit 3", "underscore_exit 4", "quick_exit None"] * 2 + ["alive 5"]
 
 
 @pytest.mark.parametrize(("kind", "status"), [("exit", 3), ("underscore_exit", 4)])
@@ -73,8 +73,7 @@ def test_contain_exit_false_lets_it_through(kind: str, status: int) -> None:
 def test_exit_handlers_run_once_and_at_the_processs_own_exit(library: Path) -> None:
     ending = children.run("exits.py", "with_handlers", library)
     assert ending.status == STATUS
-    contained = ["exit 3", "underscore_exit 4"] * 2 + ["alive 5"]
-    assert ending.lines == [*contained, "python's handler", "library's handler"]
+    assert ending.lines == ["alive", "python's handler", "library's handler"]
 
 
 def test_programs_that_a_call_starts_keep_their_statuses() -> None:

@@ -28,7 +28,7 @@ static const struct row {
     {"exit further down", call_exit_in_depth, 3, false},
     {"_exit", call_underscore_exit, 4, true},
     {"syscall(SYS_exit_group)", call_exit_group, 5, true},
-    {"quick_exit", call_quick_exit, 6, true},
+    {"quick_exit", call_quick_exit, AIONIF_NO_STATUS, true},
 };
 
 static long answer(void) { return 42; }
