@@ -41,6 +41,7 @@ LEAKING = frozenset({
     "malloc_locked",  # a lock for good, and with it a thread
     "cxx_throwing_destructor",  # an exception that std::terminate() was called for
     "cxx_noexcept",
+    "cxx_what_crashes",  # an exception that can't be asked what it is
     "rust_panic_literal",  # the payload: a panic must not be ended from outside of Rust
     "rust_panic_format",
     "rust_index_out_of_bounds",
