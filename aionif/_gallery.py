@@ -140,7 +140,7 @@ _OVERFLOWS = (
 _EXITS = (
     _specimen("exit", "NifExit", value=3, note="runs atexit handlers first"),
     _specimen("underscore_exit", "NifExit", value=4),
-    _specimen("quick_exit", "NifExit", value=5, note="NifExit.status is None: it is not told"),
+    _specimen("quick_exit", "NifExit", note="with status 5, which NifExit is not told"),
     _specimen("pthread_exit", "NifPanic", value=0, note="a forced unwind that ends the thread"),
 )
 

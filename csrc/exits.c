@@ -8,6 +8,9 @@
  * a list of its own. It must not get to its end either, as libc then takes no more handlers of either
  * kind; its status is lost on the way, as its handlers are not told.
  *
+ * From glibc 2.41 on exit() takes a lock that is never given back: were a call ended there, the exit of
+ * the process itself would wait for ever. There exit() is not stopped, and that is said.
+ *
  * _exit() is a system call and nothing else, so each worker has a seccomp filter, for its thread only,
  * that traps exit_group and what the policy denies. Filters are inherited by every program that the
  * call starts, and there no handler is left to meet the trap: `system("true")` would die of SIGSYS.
@@ -28,9 +31,11 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gnu/lib-names.h>
+#include <gnu/libc-version.h>
 #include <link.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -49,6 +54,17 @@ static void on_quick_exit_handler(void) { aionif__fault_exit(AIONIF_NO_STATUS); 
 
 static _Atomic int alive, most; /* workers */
 
+/* Any libc but a glibc whose version can be read, and is older, may. */
+bool aionif__exits_hold_a_lock(void) {
+    static _Atomic int known; /* 1: no, 2: yes */
+    if (!atomic_load(&known)) {
+        int major = 0, minor = 0;
+        sscanf(gnu_get_libc_version(), "%d.%d", &major, &minor);
+        atomic_store(&known, major == 2 && minor < 41 ? 1 : 2);
+    }
+    return atomic_load(&known) == 2;
+}
+
 static void watch(int count) {
     for (int i = 0; i < count; i++) {
         on_exit(on_exit_handler, NULL);
@@ -56,7 +72,10 @@ static void watch(int count) {
     }
 }
 
-void aionif__exits_watch(void) { watch(atomic_load(&most) + 1); }
+void aionif__exits_watch(void) {
+    aionif__exits_hold_a_lock(); /* known from here on, and so to signal handlers */
+    watch(atomic_load(&most) + 1);
+}
 
 void aionif__exits_watch_again(bool quick) {
     if (quick) {
@@ -87,8 +106,9 @@ static bool addresses_are_random(void) {
 }
 
 const char *aionif__exits_blind(void) {
-    return addresses_are_random() ? "the kernel refused a seccomp filter"
-                                  : "addresses are not randomised in this process";
+    return aionif__exits_hold_a_lock() ? "exit() of this libc holds a lock to the end"
+           : addresses_are_random()    ? "the kernel refused a seccomp filter"
+                                       : "addresses are not randomised in this process";
 }
 
 /* Where libc's `name` enters the kernel: the addresses after its syscall instructions. Libc's own: a
@@ -184,5 +204,5 @@ bool aionif__exits_filter(const struct aionif_pool_settings *settings) {
     compile(&program, settings);
     bool installed =
         install(&program) || (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && install(&program));
-    return installed && (!wants_exit || addresses_are_random());
+    return installed && (!wants_exit || (addresses_are_random() && !aionif__exits_hold_a_lock()));
 }

@@ -190,6 +190,12 @@ static int ending_of(struct aionif__thread *self, const siginfo_t *info,
     return AIONIF__EXITED;
 }
 
+/* Below frames of Python, whose state can't be unwound, and of an exit() that holds a lock to its end. */
+static bool is_beyond_recovery(const struct aionif__thread *self) {
+    return (self->traits & AIONIF__IN_PYTHON) ||
+           ((self->traits & AIONIF__IN_EXIT) && aionif__exits_hold_a_lock());
+}
+
 static void on_fault(int sig, siginfo_t *info, void *opaque) {
     int error_number = errno;
     ucontext_t *context = opaque;
@@ -204,11 +210,13 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
         begin_recording(self, invocation, context);
         record_stack(self, invocation, info, context);
         self->recording = NULL;
-        if (self->traits & AIONIF__IN_PYTHON) {
+        if (!is_beyond_recovery(self)) {
+            resume(self, invocation, context, ending);
+        } else if (is_filtered(info)) {
+            finish_filtered(info, context);
+        } else {
             context->uc_mcontext = before;
             aionif__chain_pass(sig, info, context);
-        } else {
-            resume(self, invocation, context, ending);
         }
     } else if (is_filtered(info)) {
         finish_filtered(info, context);
@@ -266,7 +274,7 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
 void aionif__fault_exit(int status) {
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
-    if (!invocation || !self->contains_exit || getpid() != owner ||
+    if (!invocation || !self->contains_exit || aionif__exits_hold_a_lock() || getpid() != owner ||
         !on_call_stack(invocation, (uintptr_t)__builtin_frame_address(0))) {
         return;
     }
