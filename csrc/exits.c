@@ -9,7 +9,7 @@
  * kind; its status is lost on the way, as its handlers are not told.
  *
  * From glibc 2.41 on exit() takes a lock that is never given back: were a call ended there, the exit of
- * the process itself would wait for ever. There exit() is not stopped, and that is said.
+ * the process itself would wait for ever. There exit() is not stopped.
  *
  * _exit() is a system call and nothing else, so each worker has a seccomp filter, for its thread only,
  * that traps exit_group and what the policy denies. Filters are inherited by every program that the
@@ -106,9 +106,8 @@ static bool addresses_are_random(void) {
 }
 
 const char *aionif__exits_blind(void) {
-    return aionif__exits_hold_a_lock() ? "exit() of this libc holds a lock to the end"
-           : addresses_are_random()    ? "the kernel refused a seccomp filter"
-                                       : "addresses are not randomised in this process";
+    return addresses_are_random() ? "the kernel refused a seccomp filter"
+                                  : "addresses are not randomised in this process";
 }
 
 /* Where libc's `name` enters the kernel: the addresses after its syscall instructions. Libc's own: a
@@ -204,5 +203,5 @@ bool aionif__exits_filter(const struct aionif_pool_settings *settings) {
     compile(&program, settings);
     bool installed =
         install(&program) || (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && install(&program));
-    return installed && (!wants_exit || (addresses_are_random() && !aionif__exits_hold_a_lock()));
+    return installed && (!wants_exit || addresses_are_random());
 }

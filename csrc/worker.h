@@ -26,6 +26,6 @@ void aionif__exits_watch(void); /* before the handlers registered so far, for ev
 void aionif__exits_watch_again(bool quick); /* in place of the handler that was used */
 void aionif__exits_worker(int change); /* 1: a worker's thread has begun; -1: it is about to end */
 bool aionif__exits_filter(const struct aionif_pool_settings *settings);
-const char *aionif__exits_blind(void); /* why exit() or _exit() can't be stopped here */
+const char *aionif__exits_blind(void); /* why _exit can't be trapped here */
 bool aionif__exits_hold_a_lock(void);  /* exit() does, for ever: no call can be ended in it */
 #endif
