@@ -15,7 +15,7 @@ PRINTED = {
     "survive_everything.py": (
         "strlen: strlen in libc.so.6 (thread tier): SIGSEGV",
         "overflow_recursion: NifStackOverflow",
-        "exit: NifExit",
+        "underscore_exit: NifExit",
         "spin: NifTimeout",
         "still here, and strlen works: 5",
     ),
