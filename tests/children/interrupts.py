@@ -42,6 +42,7 @@ def interrupted(backend: str) -> None:
         print("calling", flush=True)
         await aionif.execute_nif(gallery.gallery_spin)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
         run_on(backend, main)
     except KeyboardInterrupt:
