@@ -59,6 +59,10 @@ _CONNECTING = frozenset({"bind", "connect"})
 _STARTING = frozenset({"clone", "clone3", "fork", "vfork"})
 
 
+# The program that loads a program's libraries; to the kernel it is executed too.
+_LOADERS = ("/lib64/ld-linux-x86-64.so.2",)
+
+
 @dataclass(frozen=True, slots=True)
 class SealNote:
     """Why a part of a seal is missing, or something else worth knowing about it.
@@ -140,7 +144,7 @@ def _put_paths(seal: Any, sandbox: Sandbox) -> None:
     access = {
         lib.AIONIF_SEAL_READ: sandbox.readable,
         lib.AIONIF_SEAL_WRITE: sandbox.write,
-        lib.AIONIF_SEAL_EXECUTE: sandbox.execute,
+        lib.AIONIF_SEAL_EXECUTE: (*sandbox.execute, *_LOADERS) if sandbox.execute else (),
     }
     rules = [(kind, path) for kind, paths in access.items() for path in paths]
     text = b""
@@ -189,7 +193,8 @@ def apply_seal(seal: bytes) -> SealReport:
     Where `is_sealed` is False the process should report that and end: it is sealed in part.
     """
     room = ffi.new("struct aionif_seal *")
-    ffi.memmove(room, seal, min(len(seal), ffi.sizeof("struct aionif_seal")))
+    if len(seal) == ffi.sizeof(room[0]):  # or else the core refuses it, for its size of 0
+        ffi.memmove(room, seal, len(seal))
     out = ffi.new("struct aionif_seal_result *")
     is_sealed = bool(lib.aionif_seal(room, out))
     notes = tuple(

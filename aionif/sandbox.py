@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -334,11 +333,17 @@ def import_paths() -> tuple[str, ...]:
     A current directory of `/` is not taken, though it is on sys.path: that would be everything.
     """
     found = [Path(path) for path in sys.path]
-    paths = sysconfig.get_paths()
-    found += [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    found += [Path(__file__).parent, Path(sys.base_prefix, "lib"), *map(Path, _SYSTEM_PATHS)]
-    whole = {str(path.absolute()) for path in found if path.exists()}
+    found += [Path(os.__file__).parent, Path(__file__).parent, Path(sys.base_prefix, "lib")]
+    found += map(Path, _SYSTEM_PATHS)
+    whole = {str(path.absolute()) for path in found if _exists(path)}
     return _roots(whole - {"/"})
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # in a directory that this user can't search
+        return False
 
 
 def _roots(paths: Iterable[str]) -> tuple[str, ...]:

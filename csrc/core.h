@@ -253,6 +253,7 @@ struct aionif_seal_result {
     struct aionif_seal_note notes[AIONIF_SEAL_NOTES];
 };
 
+int aionif_landlock_version(void); /* of its interface; 0: this kernel has none for us */
 /* Seals the calling process, which should have one thread, for good. 1: sealed. 0: a part that is
  * required is missing; the process is then sealed in part, and good for nothing but to report it. */
 int aionif_seal(const struct aionif_seal *seal, struct aionif_seal_result *out);

@@ -23,7 +23,7 @@ enum {
     OF_A_FILE = LANDLOCK__EXECUTE | LANDLOCK__WRITE_FILE | LANDLOCK__READ_FILE | LANDLOCK__TRUNCATE,
 };
 
-int aionif__landlock_version(void) {
+int aionif_landlock_version(void) {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK__VERSION);
     return version > 0 ? (int)version : 0;
 }

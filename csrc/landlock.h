@@ -45,8 +45,6 @@ struct landlock__path {
     int32_t descriptor;
 } __attribute__((packed));
 
-/* The newest version of the interface that this kernel has; 0, with errno, if it has none. */
-int aionif__landlock_version(void);
 /* A ruleset for the files, TCP and scope parts of a seal, as far as this version goes: a descriptor,
  * or -1 with errno. Paths that can't be opened are handed to `unopened`, and not allowed. */
 int aionif__landlock_prepare(const struct aionif_seal *seal, int version,

@@ -254,7 +254,7 @@ static int prepare_landlock(struct aionif__sealing *sealing) {
     if (!wanted) {
         return -1;
     }
-    int version = aionif__landlock_version();
+    int version = aionif_landlock_version();
     sealing->out->landlock = version;
     if (version == 0) {
         aionif__seal_missing(sealing, wanted, errno, "this kernel has no Landlock for us");
