@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources as _resources
 
 from aionif._binding import NifFunction
+from aionif._learn import Lesson, learn_sandbox
 from aionif._seal import SealNote, SealReport, seal_process
 from aionif.errors import (
     CrashReport,
@@ -32,6 +33,7 @@ from aionif.sandbox import Limits, Sandbox
 __all__ = (
     "CrashReport",
     "Frame",
+    "Lesson",
     "Limits",
     "NifArgumentError",
     "NifClosed",
@@ -58,6 +60,7 @@ __all__ = (
     "call_nif",
     "execute_nif",
     "get_include",
+    "learn_sandbox",
     "load",
     "seal_process",
 )

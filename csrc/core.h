@@ -257,8 +257,10 @@ int aionif_landlock_version(void); /* of its interface; 0: this kernel has none 
 /* Seals the calling process, which should have one thread, for good. 1: sealed. 0: a part that is
  * required is missing; the process is then sealed in part, and good for nothing but to report it. */
 int aionif_seal(const struct aionif_seal *seal, struct aionif_seal_result *out);
-/* A filter whose NOTIFY outcomes are told to the returned descriptor; negative errno: refused. */
-int aionif_seal_listen(const struct aionif_seal *seal);
+/* Installs a filter for this thread and those that it starts, and sends the descriptor that is told
+ * of NOTIFY outcomes through a Unix socket. The filter must let sendmsg through for that socket.
+ * 0, or an errno. */
+int aionif_seal_listen(const struct aionif_seal *seal, int socket);
 
 /* ---- the core as a whole ---- */
 

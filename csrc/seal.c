@@ -39,10 +39,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#ifndef SECCOMP_FILTER_FLAG_NEW_LISTENER
-#define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
-#endif
-
 _Static_assert(sizeof(struct sock_filter) == sizeof(uint64_t), "aionif_seal.code holds them");
 
 /* ---- the account ---- */
@@ -283,7 +279,7 @@ static void apply_landlock(struct aionif__sealing *sealing, int ruleset) {
 
 /* ---- the filter ---- */
 
-static long install(const struct aionif_seal *seal, unsigned long flags) {
+long aionif__seal_install(const struct aionif_seal *seal, unsigned long flags) {
     struct sock_filter code[AIONIF_SEAL_CODE];
     memcpy(code, seal->code, seal->code_length * sizeof code[0]);
     for (uint32_t i = 0; i < seal->own_pid_count; i++) {
@@ -297,7 +293,7 @@ static void filter_calls(struct aionif__sealing *sealing) {
     if (!wants(sealing, AIONIF_SEAL_FILTER)) {
         return;
     }
-    long done = install(sealing->seal, SECCOMP_FILTER_FLAG_TSYNC);
+    long done = aionif__seal_install(sealing->seal, SECCOMP_FILTER_FLAG_TSYNC);
     if (done == 0) {
         aionif__seal_applied(sealing, AIONIF_SEAL_FILTER);
     } else if (done > 0) {
@@ -311,7 +307,7 @@ static void filter_calls(struct aionif__sealing *sealing) {
 /* ---- all of it ---- */
 
 /* The struct may come from another process: nothing in it is used as an index before this. */
-static bool is_sound(const struct aionif_seal *seal) {
+bool aionif__seal_is_sound(const struct aionif_seal *seal) {
     bool sound = seal->size == sizeof *seal && seal->code_length <= AIONIF_SEAL_CODE &&
                  seal->own_pid_count <= AIONIF_SEAL_OWN_PIDS &&
                  seal->path_count <= AIONIF_SEAL_PATHS && seal->text[AIONIF_SEAL_TEXT - 1] == '\0';
@@ -327,7 +323,7 @@ static bool is_sound(const struct aionif_seal *seal) {
 int aionif_seal(const struct aionif_seal *seal, struct aionif_seal_result *out) {
     struct aionif__sealing sealing = {.seal = seal, .out = out};
     memset(out, 0, sizeof *out);
-    if (!is_sound(seal)) {
+    if (!aionif__seal_is_sound(seal)) {
         out->missing = ~0u;
         aionif__seal_note(out, 0, EINVAL, "the seal was made by another version of aionif");
         return 0;
@@ -349,15 +345,4 @@ int aionif_seal(const struct aionif_seal *seal, struct aionif_seal_result *out) 
         filter_calls(&sealing);
     }
     return may_go_on(&sealing);
-}
-
-int aionif_seal_listen(const struct aionif_seal *seal) {
-    if (!is_sound(seal)) {
-        return -EINVAL;
-    }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        return -errno;
-    }
-    long listener = install(seal, SECCOMP_FILTER_FLAG_NEW_LISTENER);
-    return listener < 0 ? -errno : (int)listener;
 }

@@ -28,6 +28,8 @@ LAYERS = (
     ("_binding_cffi", "_binding_ctypes", "_crash", "_pools", "_profiles"),
     ("sandbox",),
     ("_seal",),
+    ("_watched",),
+    ("_learn",),
     ("_notices",),
     ("_wakeup",),
     ("_submit", "_wakeup_trio"),
