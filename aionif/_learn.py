@@ -59,6 +59,7 @@ _PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
     "symlinkat": ((1, 2),),
 }
 _PROGRAMS = frozenset({"execve", "execveat"})
+_STARTS = frozenset({"clone", "fork", "vfork"})  # few programs can do without these
 _FLAGS = {"open": 1, "openat": 2}  # where they are
 
 
@@ -148,7 +149,7 @@ class _Pupil:
             examples = self._refused.setdefault(name, [])
             if len(examples) < _EXAMPLES:
                 examples.append((notice.pid, call))
-            if outcome & ~_DATA == _ERRNO and name != "clone":
+            if outcome & ~_DATA == _ERRNO and name not in _STARTS:
                 self._failed[name, errorcode.get(outcome & _DATA, "")] += 1
             else:
                 self.denied[name] += 1

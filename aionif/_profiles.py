@@ -9,7 +9,9 @@ What no grant allows is answered in one of four ways:
 - A trap, which ends the call with NifSyscallDenied: the rule. It names the system call.
 - The errno that says "not here", where code commonly asks for what it can do without: files get
   EACCES, threads EAGAIN, `ioctl` ENOTTY. `clone3` gets ENOSYS, as its flags are in memory where no
-  filter can look; the C library then uses `clone`, whose flags are checked.
+  filter can look; the C library then uses `clone`, whose flags are checked. Child processes get
+  EPERM: the C library and Python start them with all signals blocked or with the heap locked, so
+  that a trap would kill the process and name nothing.
 - ENOSYS for numbers that have no name here, since a C library newer than aionif tries new calls
   first and falls back on the old ones.
 - The end of the process, for calls through another machine's entry (`aionif/_bpf.py`).
@@ -49,9 +51,9 @@ _POINTER = 0xFFFFFFFFFFFFFFFF
 # asm-generic/mman-common.h, linux/sched.h, asm-generic/fcntl.h
 _PROT_WRITE, _PROT_EXEC = 0x2, 0x4
 _MAP_PRIVATE, _MAP_TYPE, _MAP_ANONYMOUS = 0x02, 0x0F, 0x20
-_CLONE_PTRACE, _CLONE_THREAD = 0x2000, 0x10000
+_CLONE_THREAD = 0x10000
 _CLONE_THREAD_OF_OURS = 0x100 | 0x800 | _CLONE_THREAD  # VM, SIGHAND
-_CLONE_NEW = 0x7E020000  # every namespace
+_CLONE_ELSE = 0x7E020000 | 0x2000 | 0x8000  # namespaces, PTRACE, PARENT
 _OPENS_FOR_WRITING = 0o3 | 0o100 | 0o1000 | 0o20000000  # ACCMODE, CREAT, TRUNC, TMPFILE
 _AT_EMPTY_PATH = 0x1000
 
@@ -88,7 +90,8 @@ def _own(argument: int) -> Test:
     return Test(argument, _INT, OWN_PID)
 
 
-_A_THREAD = Test(0, _CLONE_THREAD_OF_OURS | _CLONE_NEW | _CLONE_PTRACE, _CLONE_THREAD_OF_OURS)
+_A_THREAD = Test(0, _CLONE_THREAD_OF_OURS | _CLONE_ELSE, _CLONE_THREAD_OF_OURS)
+_A_PROCESS = _without(0, _CLONE_THREAD | _CLONE_ELSE)
 
 
 class Grant(NamedTuple):
@@ -119,7 +122,7 @@ _BASE = Grant(
         """),
         "mmap": _only(_without(2, _PROT_EXEC)),
         "mprotect": _only(_without(2, _PROT_EXEC)),
-        "clone": (Clause(errno(EAGAIN), (_A_THREAD,)),),
+        "clone": (Clause(errno(EAGAIN), (_A_THREAD,)), Clause(errno(EPERM), (_A_PROCESS,))),
         "kill": _only(_own(0)),
         "tgkill": _only(_own(0)),
         "rt_sigqueueinfo": _only(_own(0)),
@@ -138,6 +141,8 @@ _BASE = Grant(
         "statx": _only(_with(2, _AT_EMPTY_PATH)),
     },
     {
+        "fork": errno(EPERM),
+        "vfork": errno(EPERM),
         "clone3": errno(ENOSYS),
         "openat2": errno(ENOSYS),
         "ioctl": errno(ENOTTY),
@@ -226,7 +231,7 @@ _NETWORK = Grant(
 _FORK = Grant(
     {
         **_names("fork vfork wait4 waitid setpgid setsid getpgid getsid"),
-        "clone": _only(_without(0, _CLONE_THREAD | _CLONE_NEW | _CLONE_PTRACE)),
+        "clone": _only(_A_PROCESS),
     }
 )
 

@@ -35,6 +35,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -131,6 +132,14 @@ static void check_threads(struct aionif__sealing *sealing) {
     } else if (threads > 1 && single) {
         aionif__seal_missing(sealing, single, 0,
                              "of %ld threads only the one that seals can be confined", threads);
+    }
+}
+
+/* A program may have been started so that all it can read it can execute; no filter would see that. */
+static void separate_code_from_data(void) {
+    int now = personality(0xffffffff);
+    if (now != -1 && now & READ_IMPLIES_EXEC) {
+        personality((unsigned long)now & ~READ_IMPLIES_EXEC);
     }
 }
 
@@ -334,6 +343,7 @@ int aionif_seal(const struct aionif_seal *seal, struct aionif_seal_result *out) 
     }
     int ruleset = may_go_on(&sealing) ? prepare_landlock(&sealing) : -1;
     if (may_go_on(&sealing)) {
+        separate_code_from_data();
         drop_privileges(&sealing);
         keep_secret(&sealing);
         set_limits(&sealing);

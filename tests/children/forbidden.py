@@ -24,6 +24,7 @@ class Attempt(NamedTuple):
 
 
 _SAME = ("EACCES", "EACCES")
+_NO_CHILD = ("EPERM", "EPERM")
 _FILE = b"/etc/passwd"
 _NEW = b"/tmp/aionif-must-not-appear"
 _HERE = -100  # AT_FDCWD
@@ -48,9 +49,10 @@ def _programs(me: int, parent: int) -> tuple[Attempt, ...]:
     return (
         Attempt("start a program", "execve", (b"/bin/true", None, None)),
         Attempt("start a program by descriptor", "execveat", (_HERE, b"/bin/true", None, None, 0)),
-        Attempt("fork", "fork"),
-        Attempt("vfork", "vfork"),
-        Attempt("fork by clone", "clone", (17, None, None, None, None)),
+        Attempt("fork", "fork", (), *_NO_CHILD),
+        Attempt("vfork", "vfork", (), *_NO_CHILD),
+        Attempt("fork by clone", "clone", (17,), *_NO_CHILD),
+        Attempt("spawn by clone", "clone", (0x4111,), *_NO_CHILD),
         Attempt("new user namespace by clone", "clone", (0x10000011, None, None, None, None)),
         Attempt("fork by clone3", "clone3", (_ZEROS, 88), "ENOSYS", "ENOSYS"),
         Attempt("start a thread", "clone", (_THREAD_FLAGS, None, None, None), "EAGAIN", None),
