@@ -38,7 +38,7 @@ LAYERS = (
     ("library",),
     ("testing",),
     ("",),
-    ("cli._calls", "cli._stderr", "cli._ticker"),
+    ("cli._calls", "cli._stderr", "cli._ticker", "cli.sandbox"),
     ("cli._real_work", "cli._specimens", "cli._table"),
     ("cli.demo",),
     ("cli",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,3 +115,52 @@ def test_no_child_is_left() -> None:
     learn(workloads.compute)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+# ---- the command ----
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from aionif.cli import main; raise SystemExit(main())", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=DEADLINE,
+    )
+
+
+WORKLOAD = """
+import os
+def reads(path): open(path).close()
+def fails(): raise KeyError(3)
+"""
+
+
+def test_the_command(tmp_path: Path) -> None:
+    (tmp_path / "workload.py").write_text(WORKLOAD)
+    done = command("sandbox", "learn", "workload:reads", "/etc/passwd", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "Sandbox.compute().allow_read('/etc/passwd')"
+    done = command("sandbox", "learn", "--profile", "python", "workload:fails", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "Sandbox.python()",
+        "# the workload did not return: KeyError: 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        ("workload:nothing", "no attribute 'nothing'"),
+        ("no_such_module:f", "No module named"),
+        ("workload", "no attribute ''"),
+    ],
+)
+def test_a_command_that_names_nothing(tmp_path: Path, function: str, text: str) -> None:
+    (tmp_path / "workload.py").write_text(WORKLOAD)
+    done = command("sandbox", "learn", function, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr
