@@ -28,6 +28,7 @@ __all__ = (
     "SealNote",
     "SealReport",
     "apply_seal",
+    "compile_namespaces",
     "compile_seal",
     "log_missing",
     "pack_seal",
@@ -52,6 +53,7 @@ _NAMESPACES = {
     "net": lib.AIONIF_SEAL_NET,
     "ipc": lib.AIONIF_SEAL_IPC,
 }
+_ALL_NAMESPACES = lib.AIONIF_SEAL_USER | lib.AIONIF_SEAL_NET | lib.AIONIF_SEAL_IPC
 
 # Allowing these would be in vain if Landlock went on denying them.
 _SIGNALLING = frozenset({"kill", "tkill", "tgkill", "pidfd_send_signal", "rt_sigqueueinfo"})
@@ -102,11 +104,18 @@ class SealReport:
 # ---- compiling ----
 
 
-def compile_seal(sandbox: Sandbox, *, also: Iterable[str] = (), is_dumpable: bool = False) -> bytes:
+def compile_seal(
+    sandbox: Sandbox,
+    *,
+    also: Iterable[str] = (),
+    is_dumpable: bool = False,
+    inherits_namespaces: bool = False,
+) -> bytes:
     """Return the seal of a policy, to be applied in any process of this machine.
 
     also: system calls that the worker itself needs, whatever the policy allows. is_dumpable: leave
-    the process open to debuggers of the same user, and to core dumps.
+    the process open to debuggers of the same user, and to core dumps. inherits_namespaces: leave
+    out the namespaces, which its parent has entered by `compile_namespaces`.
 
     Raises:
         NifArgumentError: the policy lists more paths than a seal can hold.
@@ -116,6 +125,17 @@ def compile_seal(sandbox: Sandbox, *, also: Iterable[str] = (), is_dumpable: boo
     _put_limits(seal, sandbox)
     _put_paths(seal, sandbox)
     seal.wanted, seal.required = _parts(sandbox, is_dumpable=is_dumpable)
+    if inherits_namespaces:
+        seal.wanted &= ~_ALL_NAMESPACES
+        seal.required &= ~_ALL_NAMESPACES
+    return bytes(ffi.buffer(seal))
+
+
+def compile_namespaces(sandbox: Sandbox) -> bytes:
+    """Return a seal that enters the policy's namespaces, once for all children of a process."""
+    seal = pack_seal([])
+    wanted, required = _parts(sandbox, is_dumpable=True)
+    seal.wanted, seal.required = wanted & _ALL_NAMESPACES, required & _ALL_NAMESPACES
     return bytes(ffi.buffer(seal))
 
 

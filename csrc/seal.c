@@ -4,11 +4,11 @@
  * elsewhere (aionif/_profiles.py); this file applies it and says what is in force.
  *
  * The order is forced. Namespaces come first: they need privileges, or give some, and procfs. Paths
- * for Landlock are opened while everything can still be opened. Capabilities go before the
- * resource limits, as one of them allows to raise those again. no_new_privs is what lets a
- * process without privileges install Landlock rules and filters. Landlock comes after the limits,
- * being unable to affect them, and before the filter, which forbids its system calls. The filter is last: it
- * forbids all of the above.
+ * for Landlock are opened while everything can still be opened. Capabilities go before the resource
+ * limits, as one of them allows to raise those again. no_new_privs is what lets a process without
+ * privileges install Landlock rules and filters. Landlock comes after the limits, which it can't
+ * affect, and before the filter, which forbids its system calls. The filter is last: it forbids all
+ * of the above.
  *
  * Guarantee: a part is reported as applied only if it holds for every thread. Capabilities,
  * namespaces and Landlock are per thread in Linux, so with more than one thread they are reported

@@ -31,7 +31,7 @@ from aionif._bpf import errno as fails_with
 from aionif._seal import SealReport, apply_seal, compile_seal
 from aionif._syscalls import number_of
 from aionif.sandbox import Limits, Sandbox
-from tests.children import forbidden, workloads
+from tests.children import forbidden, hogs, workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,9 +64,8 @@ def show(*what: object) -> None:
 def outcome(name: str, *arguments: Any) -> str:
     """Make a system call in a native call and say what came of it."""
     ctypes.set_errno(0)
-    number = ctypes.c_long(number_of(name))
-    try:  # syscall() takes six arguments from where they would be, also those not given
-        result = aionif.call_nif(syscall, number, *arguments, *[None] * (6 - len(arguments)))
+    try:
+        result = aionif.call_nif(syscall, ctypes.c_long(number_of(name)), *arguments)
     except errors.NifSyscallDenied as error:
         return f"denied {error.name}"
     if result == -1:
@@ -237,45 +236,7 @@ def limit(name: str, value: str, act: str, user: str) -> None:
     file = os.memfd_create("grows")
     seal(Sandbox.compute(limits=Limits(**{name: int(value)})))
     show("sealed")
-    acts: dict[str, Callable[[], None]] = {
-        "memory": hog_memory,
-        "cpu": spin,
-        "descriptors": open_many,
-        "file": lambda: grow(file),
-    }
-    acts[act]()
-
-
-def hog_memory() -> None:
-    try:
-        bytearray(512 * MIB)
-    except MemoryError:
-        show("MemoryError")
-
-
-def spin() -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        pass
-
-
-def open_many() -> None:
-    try:
-        while True:
-            os.dup(0)
-    except OSError as error:
-        show(errno.errorcode[error.errno or 0])
-
-
-def grow(file: int) -> None:
-    show(os.write(file, b"x" * 4096))
-    signal_default()
-    os.write(file, b"x")
-
-
-def signal_default() -> None:
-    """Python ignores SIGXFSZ, so that it gets an errno; native programs die of it."""
-    libc.signal(ctypes.c_int(25), None)
+    hogs.ACTS[act](file)
 
 
 # ---- what is missing ----
@@ -327,6 +288,25 @@ def with_threads() -> None:
     asked.set()
     thread.join()
     show(*answers)
+
+
+def inherited(user: str) -> None:
+    """A parent enters the namespaces, its child is sealed in them."""
+    become(user)
+    before = namespaces()
+    policy = Sandbox.compute().with_namespaces("user", "ipc")
+    first = apply_seal(_seal.compile_namespaces(policy))
+    if first.missing:
+        show("missing")
+        return
+    after = namespaces()
+    child = os.fork()
+    if child == 0:
+        second = apply_seal(compile_seal(policy, inherits_namespaces=True))
+        show(second.is_sealed, *second.missing)
+        os._exit(0)
+    os.waitpid(child, 0)
+    show(*first.applied, *(a != b for a, b in zip(before, after, strict=True)))
 
 
 def namespaces() -> list[Path]:
