@@ -168,6 +168,13 @@ static bool is_filtered(const siginfo_t *info) {
            info->si_errno == AIONIF__FILTER_MARK;
 }
 
+/* Forbidden by the policy that this process is sealed with. Outside a call nothing is to be saved:
+ * the process dies of it. */
+static bool is_sealed_off(const siginfo_t *info) {
+    return info->si_signo == SIGSYS && info->si_code == SYS_SECCOMP &&
+           info->si_errno == AIONIF_SEAL_MARK;
+}
+
 static void finish_filtered(const siginfo_t *info, ucontext_t *context) {
     if (info->si_syscall == SYS_exit_group) {
         aionif__exit_group((int)context_syscall_argument(context));
@@ -177,10 +184,10 @@ static void finish_filtered(const siginfo_t *info, ucontext_t *context) {
 
 static int ending_of(struct aionif__thread *self, const siginfo_t *info,
                      const ucontext_t *context) {
-    if (!is_filtered(info)) {
+    if (!is_filtered(info) && !is_sealed_off(info)) {
         return AIONIF__FAULTED;
     }
-    if (info->si_syscall != SYS_exit_group) {
+    if (is_sealed_off(info) || info->si_syscall != SYS_exit_group) {
         self->failure.kind = AIONIF_DENIED;
         self->failure.syscall = info->si_syscall;
         return AIONIF__DENIED;

@@ -72,9 +72,13 @@ static uintptr_t free_top(const struct aionif__thread *self) {
     return (nested ? here - 256 : self->stack.top) & ~(uintptr_t)63;
 }
 
+/* syscall() and its like load arguments also where none was given, from above their frame. On the
+ * stack of a caller there is always something. */
+enum { HEADROOM = 64 };
+
 int aionif__thread_run(struct aionif__thread *self, struct aionif__invocation *invocation) {
     struct aionif__invocation *outer = self->armed;
-    invocation->stack_top = (void *)(outer ? free_top(self) : self->stack.top);
+    invocation->stack_top = (void *)(outer ? free_top(self) : self->stack.top - HEADROOM);
     invocation->stack_low = self->stack.low;
     invocation->guard_low = self->stack.guard_low;
     self->armed = invocation;

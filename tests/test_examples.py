@@ -48,6 +48,17 @@ PRINTED = {
         "buffers in use: 0",
         "aborted: 0, threads abandoned: 0",
     ),
+    "sandbox_walkthrough.py": (
+        "open a file        failed: EACCES",
+        "open a socket      denied: system call socket",
+        "start a program    denied: system call execve",
+        "trace the parent   denied: system call ptrace",
+        "fork               failed: EPERM",
+        "kill the parent    denied: system call kill",
+        "map code           denied: system call mmap",
+        "hog memory         failed: ENOMEM",
+        "hog the CPU        killed: SIGXCPU",
+    ),
     "crash_reports.py": (
         "Native traceback (most recent call last):",
         "in gallery_qsort_comparator",
