@@ -213,7 +213,7 @@ def test_a_thread_is_found() -> None:
         threads[-1].start()
 
     try:
-        with pytest.raises(AssertionError, match="2 threads"):
+        with pytest.raises(AssertionError, match=r"\d threads"):  # others may end meanwhile
             assert_no_leaks(start, times=2)
     finally:
         end.set()
