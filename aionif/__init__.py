@@ -25,7 +25,7 @@ from aionif.errors import (
 from aionif.executor import NifExecutor, NifSession, Statistics, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
-from aionif.policy import NifPolicy
+from aionif.policy import NifLimits, NifPolicy
 
 __all__ = (
     "CrashReport",
@@ -39,6 +39,7 @@ __all__ = (
     "NifFunction",
     "NifLibrary",
     "NifLimitExceeded",
+    "NifLimits",
     "NifPanic",
     "NifPolicy",
     "NifRejected",

@@ -33,6 +33,7 @@ class Plan:
     prepare: makes what must outlive the call from the arguments; None where there is no need.
     count_words: stack words of one variadic call; None for a fixed signature.
     finish: a last conversion of the result by the caller's own rule (ctypes' errcheck), or None.
+    ctype: its cffi type, without complex numbers; None for a function of ctypes.
     explain: turns the library's complaint about arguments into a NifArgumentError.
     """
 
@@ -41,6 +42,7 @@ class Plan:
         "address",
         "capture",
         "count_words",
+        "ctype",
         "explain",
         "finish",
         "keep",
@@ -67,7 +69,9 @@ class Plan:
         finish: Callable[[Any, tuple[Any, ...]], Any] | None = None,
         explain: Callable[[tuple[Any, ...], BaseException], NifArgumentError],
         keep: object = None,
+        ctype: Any = None,
     ) -> None:
+        self.ctype = ctype
         self.name = name
         self.library = library
         self.address = address

@@ -72,7 +72,7 @@ class Caller:
         door = seat.door
         given = args
         if seat.lines and not route.rejects_when_full:  # tasks wait for room, perhaps of this pool
-            args = prepared(route.plan, args)
+            args = prepared(route, args)
             result = await submit_in_line(route, seat, args, timeout)
         elif timeout is None and route.is_plain:  # capture() again, at half the price
             try:
@@ -84,7 +84,7 @@ class Caller:
                 door.target = ffi.NULL
                 raise complaint(route.plan, args, problem) from problem
         else:
-            args = prepared(route.plan, args)
+            args = prepared(route, args)
             result = capture(route, door, args, timeout)
         outcome = door.outcome
         if outcome > _YIELD:
@@ -106,6 +106,8 @@ class Caller:
                 raise refusal(route, door, outcome, timeout)
         if outcome == _YIELD:
             seat.turn_is_due = True
+        if route.unpack is not None:
+            result = route.unpack(result, args, door)
         finish = route.plan.finish
         return result if finish is None else finish(result, given)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from signal import Signals
 from typing import Any
 
+from aionif import _zygote
 from aionif._crash import taints
 from aionif._native import ffi, lib
 from aionif.telemetry.log import warn
@@ -18,6 +19,8 @@ _EVENTS = {
     lib.AIONIF_NOTICE_NO_FILTER: ("exit_not_contained", None),
     lib.AIONIF_NOTICE_NO_THREAD: ("worker_not_started", "the system gave no thread or memory"),
     lib.AIONIF_NOTICE_TAINTED: ("process_tainted", None),
+    lib.AIONIF_NOTICE_ZYGOTE_LOST: ("zygote_lost", "another one is started"),
+    lib.AIONIF_NOTICE_MISBEHAVED: ("worker_misbehaved", "it wrote what it may not; it was killed"),
 }
 
 
@@ -26,6 +29,8 @@ def report_all(names: dict[int, str]) -> None:
     notice = ffi.new("struct aionif_notice *")
     while lib.aionif_take_notice(notice):
         event, reason = _EVENTS[notice.kind]
+        if notice.kind == lib.AIONIF_NOTICE_ZYGOTE_LOST:
+            _zygote.ensure()
         warn(event, **_fields(notice, reason, names))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aionif import _zygote
 from aionif._native import ffi, lib
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected
@@ -15,9 +19,28 @@ if TYPE_CHECKING:
 
     from aionif.policy import NifPolicy
 
-__all__ = ("Pools", "Statistics")
+__all__ = ("Pools", "Setup", "Statistics")
 
 _NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the workers of a process pool do before they serve.
+
+    python: whether they are to run Python callables as well, and what with (see _child_python).
+    max_calls: after so many a worker is replaced.
+    """
+
+    python: tuple[tuple[str, str], ...] = ()
+    max_calls: int | None = None
+
+    def document(self, limits: dict[str, int]) -> bytes:
+        """Return it as a worker reads it."""
+        told = dict(self.python)
+        side = str(Path(__file__).with_name("_child_python.py"))
+        document = {"limits": limits, "path": sys.path, "python_side": side, "python": told}
+        return json.dumps(document).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +54,7 @@ class Statistics:
     started: threads ever started. abandoned: threads in a call that did not stop when told to.
     retired: threads parked because a crash left a lock held.
     watched: calls whose end the submitter saw without suspending its task.
+    killed: worker processes ended: after a crash, a deadline, a limit, or as the executor closed.
     stack_high_water: most bytes of stack that a measured call used.
     tainted: an earlier crash may have damaged this process (in words; empty if not).
     """
@@ -50,6 +74,7 @@ class Statistics:
     retired: int
     abandoned: int
     watched: int
+    killed: int
     stack_high_water: int
     tainted: tuple[str, ...]
 
@@ -66,13 +91,16 @@ class Pools:
         self._max_queue = max_queue
         self._name = name
         self._pools: dict[tuple[Any, ...], Any] = {}
+        self._descriptors: list[int] = []  # setups of worker processes
         self._ended = dict.fromkeys(_COUNTS, 0)  # of pools that were stopped
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._pools.values())
 
-    def get(self, policy: NifPolicy) -> Any:
+    def get(self, policy: NifPolicy, setup: Setup | None = None) -> Any:
         """Return the pool whose workers are set up as `policy` says.
+
+        setup: of worker processes; None for threads.
 
         Raises:
             NifRejected: the system gives no memory or thread.
@@ -87,13 +115,14 @@ class Pools:
             policy.spin,
             policy.watch,
             policy.wake,
+            setup and (setup, policy.limits),
         )
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = self._open(policy)
+            pool = self._pools[key] = self._open(policy, setup)
         return pool
 
-    def _open(self, policy: NifPolicy) -> Any:
+    def _open(self, policy: NifPolicy, setup: Setup | None) -> Any:
         alone = (os.cpu_count() or 1) == 1  # then whoever spins keeps the other side from running
         settings = ffi.new(
             "struct aionif_pool_settings *",
@@ -113,6 +142,8 @@ class Pools:
                 "name": self._name.encode()[:11],
             },
         )
+        if setup is not None:
+            self._set_up(settings, policy, setup)
         pool = lib.aionif_pool_open(settings)
         if pool == ffi.NULL:
             raise NifRejected(
@@ -121,12 +152,35 @@ class Pools:
             )
         return pool
 
+    def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
+        _zygote.ensure()
+        limits = policy.limits
+        descriptor = os.memfd_create("aionif-setup")
+        self._descriptors.append(descriptor)
+        os.write(descriptor, setup.document(limits.of_worker()))
+        settings.is_process = 1
+        settings.setup = descriptor
+        settings.max_calls = setup.max_calls or 0
+        settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
+        settings.resident_limit = limits.resident_memory or 0
+        settings.has_address_limit = limits.address_space is not None
+        settings.has_file_limit = limits.file_size is not None
+
     def statistics(self, tainted: tuple[str, ...]) -> Statistics:
         """Add up the counts of all pools."""
         totals = dict(self._ended)
         for pool in self:
             _add(totals, pool)
         return Statistics(**totals, tainted=tainted)
+
+    def processes(self) -> list[int]:
+        """Return the ids of worker processes that serve, without the spares."""
+        room = self._max_workers
+        found = ffi.new("int32_t[]", room)
+        ids: list[int] = []
+        for pool in self:
+            ids += ffi.unpack(found, lib.aionif_pool_processes(pool, found, room))
+        return ids
 
     def forget(self) -> None:
         """Drop the pools without a word to them: in the child of a fork they do not exist."""
@@ -139,6 +193,8 @@ class Pools:
             _add(self._ended, pool)
             self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
             lib.aionif_pool_stop(pool)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 def _add(totals: dict[str, int], pool: Any) -> None:

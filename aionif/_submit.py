@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from anyio import move_on_after
 
@@ -21,11 +22,10 @@ from aionif.errors import NifArgumentError, NifClosed, NifError, NifRejected, Ni
 from aionif.policy import ENDINGS, NifPolicy, check_seconds
 from aionif.telemetry.log import call_failed
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = (
     "CONVERSION_ERRORS",
+    "Packed",
+    "Packing",
     "Route",
     "call_inline",
     "capture",
@@ -57,6 +57,29 @@ _MISUSED = lib.AIONIF_MISUSED
 _LONGEST = 1 << 62  # nanoseconds; more than a century
 
 
+class Packing(NamedTuple):
+    """How the memory that a call uses gets into another process, and out of it again.
+
+    pack: turns arguments into a Packed tuple of such as mean the same there, or leaves them alone.
+    unpack: makes the result of what the call returned, and brings back what it has written. None
+        where there is no memory to be passed.
+    """
+
+    pack: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None
+    unpack: Callable[[Any, tuple[Any, ...], Any], Any] | None
+
+
+class Packed(tuple[Any, ...]):
+    """Arguments for another process, with what has to live as long as the call.
+
+    block: of the core's arena, or None. keep: more memory. back: what `unpack` is to know.
+    """
+
+    block: Any = None
+    keep: Any = None
+    back: Any = None
+
+
 class Route:
     """Where calls of one function go under one policy."""
 
@@ -71,6 +94,8 @@ class Route:
         "rejects_when_full",
         "resource",
         "target",
+        "tier",
+        "unpack",
         "waits_on_cancel",
     )
 
@@ -84,13 +109,16 @@ class Route:
         rejects_when_full: bool = False,
         resource: str = "executor",
         is_closed: Callable[[], bool] = lambda: False,
+        packing: Packing | None = None,
     ) -> None:
         self.plan = plan
         self.policy = policy
         self.pool = pool
+        self.tier = "inline" if not pool else "thread" if packing is None else "process"
         self.capture: Callable[..., Any] = plan.capture
-        self.prepare = plan.prepare
-        self.is_plain = plan.count_words is None and plan.finish is None
+        self.prepare = plan.prepare if packing is None else packing.pack
+        self.unpack = None if packing is None else packing.unpack
+        self.is_plain = plan.count_words is None and plan.finish is None and self.unpack is None
         self.rejects_when_full = rejects_when_full
         self.resource = resource  # what it is that may be closed
         self.is_closed = is_closed
@@ -108,11 +136,6 @@ class Route:
             },
         )
         function_names[plan.address] = plan.name
-
-    @property
-    def tier(self) -> str:
-        """The tier's name, for errors."""
-        return "thread" if self.pool else "inline"
 
 
 def plan_of(function: Any) -> Plan:
@@ -137,27 +160,30 @@ def capture(route: Route, door: Any, arguments: tuple[Any, ...], timeout: float 
             door.timeout_ns = nanoseconds(timeout)
         if plan.count_words is not None:
             door.stack_words = plan.count_words(arguments)
+        if type(arguments) is Packed and arguments.block is not None:
+            door.block = arguments.block.pointer
         door.target = route.target
         try:
             result = route.capture(*arguments)
         except CONVERSION_ERRORS as problem:
-            door.target = ffi.NULL
+            door.target = door.block = ffi.NULL
             door.timeout_ns = door.stack_words = 0
             raise complaint(plan, arguments, problem) from problem
         if door.outcome != _MISUSED:
             return result
 
 
-def prepared(plan: Plan, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def prepared(route: Route, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Make what has to outlive the call from the arguments."""
-    if plan.prepare is None:
+    if route.prepare is None:
         return arguments
     try:
-        return plan.prepare(arguments)
-    except NifArgumentError:
+        return route.prepare(arguments)
+    except NifArgumentError as error:
+        error.function, error.library = route.plan.name, route.plan.library
         raise
     except CONVERSION_ERRORS as problem:
-        raise complaint(plan, arguments, problem) from problem
+        raise complaint(route.plan, arguments, problem) from problem
 
 
 def complaint(plan: Plan, arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentError:
@@ -230,7 +256,20 @@ def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
         return NifTimeout(timeout=timeout or 0.0, phase="queue", **_where(route))
     if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
         return NifTimeout(timeout=timeout or 0.0, phase="run", **_where(route))
+    if kind == lib.AIONIF_EVENT_UNSERVED:
+        return NifRejected(
+            reason=f"no worker process could be started: {_problem_of(route.pool)}",
+            remedy="See what the worker says, and mend the executor's setup.",
+            **_where(route),
+        )
     return NifClosed(resource=route.resource, **_where(route))
+
+
+def _problem_of(pool: Any) -> str:
+    text = ffi.new("char[]", lib.AIONIF_TEXT)
+    lib.aionif_pool_problem(pool, text, lib.AIONIF_TEXT)
+    lines = ffi.string(text).decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it died at once"
 
 
 def refusal(route: Route, door: Any, outcome: int, timeout: float | None) -> NifError:
@@ -266,7 +305,7 @@ def settle_inline(route: Route, door: Any, arguments: tuple[Any, ...]) -> Any:
 
 def call_inline(route: Route, door: Any, given: tuple[Any, ...], timeout: float | None) -> Any:
     """Make a call of any kind in this thread and return its result."""
-    arguments = prepared(route.plan, given)
+    arguments = prepared(route, given)
     result = capture(route, door, arguments, timeout)
     if door.outcome != _RETURNED:
         raise refusal(route, door, door.outcome, timeout)

@@ -10,12 +10,13 @@ from weakref import WeakSet
 
 import anyio
 
-from aionif import _wakeup
+from aionif import _catalog, _wakeup
 from aionif._caller import Caller
 from aionif._crash import taints
 from aionif._native import ffi, lib
-from aionif._pools import Pools, Statistics
-from aionif._submit import Route, plan_of
+from aionif._packing import packing_of
+from aionif._pools import Pools, Setup, Statistics
+from aionif._submit import Packing, Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.inline import inline_route
@@ -31,6 +32,8 @@ from aionif.policy import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
     from types import TracebackType
+
+    from aionif._binding import Plan
 
 __all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
 
@@ -71,7 +74,7 @@ class NifExecutor(Caller):
         name: str = "aionif",
     ) -> None:
         super().__init__()
-        check_choice("isolation", isolation, ("thread", "inline"))
+        check_choice("isolation", isolation, ("thread", "inline", "process"))
         check_choice("on_full", on_full, ("wait", "reject"))
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
@@ -80,6 +83,7 @@ class NifExecutor(Caller):
         check_seconds("shutdown_timeout", shutdown_timeout)
         check_policy(policy)
         self._isolation = isolation
+        self._setup = Setup()
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
         self._rejects = on_full == "reject"
         self._shutdown_timeout = shutdown_timeout
@@ -122,13 +126,20 @@ class NifExecutor(Caller):
         if self._isolation == "inline":
             return inline_route(fn, policy, is_awaited=True)
         strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
+        packing = None
+        if self._isolation == "process":
+            pool = self._pools.get(policy, self._setup)
+            packing = packed_for_process(plan, is_session=False)
+        else:
+            pool = self._pools.get(policy)
         return Route(
             plan,
             policy,
-            self._pools.get(policy),
+            pool,
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
+            packing=packing,
         )
 
     def _is_closed(self) -> bool:
@@ -137,6 +148,8 @@ class NifExecutor(Caller):
     def _take_seat(self, seat: Seat) -> None:
         if self._closed:
             raise NifClosed(resource="executor")
+        if self._isolation == "process":
+            seat.listen()
         self._seats.add(seat)
         seat.users += 1
 
@@ -251,11 +264,19 @@ class NifSession(Caller):
             )
         if self._executor._closed:  # noqa: SLF001 - a session is a part of its executor
             raise NifClosed(resource="executor")
+        plan, executor = plan_of(fn), self._executor
+        packing = None
+        if executor._isolation == "process":  # noqa: SLF001
+            pool = executor._pools.get(self._policy, executor._setup)  # noqa: SLF001
+            packing = packed_for_process(plan, is_session=True)
+        else:
+            pool = executor._pools.get(self._policy)  # noqa: SLF001
         return Route(
-            plan_of(fn),
+            plan,
             policy,
-            self._executor._pools.get(self._policy),  # noqa: SLF001
+            pool,
             self._strand,
+            packing=packing,
             resource="session",
             is_closed=self._is_closed,
             rejects_when_full=self._executor._rejects,  # noqa: SLF001
@@ -278,6 +299,12 @@ class NifSession(Caller):
         strand, self._strand = self._strand, ffi.NULL
         if strand != ffi.NULL:
             lib.aionif_strand_close(strand)
+
+
+def packed_for_process(plan: Plan, *, is_session: bool) -> Packing:
+    """Make a plan known to worker processes, and return how its arguments get there."""
+    _catalog.enter(plan)
+    return packing_of(plan, is_session=is_session)
 
 
 def _with_stack(policy: NifPolicy, stack_size: int | None) -> NifPolicy:

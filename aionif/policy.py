@@ -9,9 +9,9 @@ from typing import Literal
 from aionif._syscalls import number_of
 from aionif.errors import NifArgumentError
 
-__all__ = ("EndingPolicy", "Isolation", "NifPolicy")
+__all__ = ("EndingPolicy", "Isolation", "NifLimits", "NifPolicy")
 
-Isolation = Literal["inline", "thread"]
+Isolation = Literal["inline", "thread", "process", "auto"]
 EndingPolicy = Literal["abort", "abandon", "wait"]
 
 ENDINGS: tuple[EndingPolicy, ...] = ("abort", "abandon", "wait")  # the core's numbers, in order
@@ -21,6 +21,7 @@ _MIB = 1024 * _KIB
 _SMALLEST_STACK = 16 * _KIB
 _SMALLEST_GUARD = 64 * _KIB
 _MOST_DENIED = 32
+_LEAST = {"address_space": _MIB, "resident_memory": _MIB, "open_files": 16, "file_size": 0}
 
 # What workers, their handlers and the C library call on a worker's own behalf. A filter can't tell
 # them from the NIF's calls.
@@ -33,6 +34,44 @@ _NEEDED = frozenset(
         "timer_delete timer_settime write"
     ).split()
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NifLimits:
+    """What one worker process may use. None: no limit of ours.
+
+    address_space: bytes, over what the worker has mapped before its first call.
+    resident_memory: bytes of its own in memory, looked at every 10 ms while a call runs.
+    cpu_time: seconds of CPU that one call may use, looked at every 10 ms.
+    open_files: descriptors, the worker's own (about six) included.
+    file_size: bytes, of any file it writes.
+
+    Raises:
+        NifArgumentError: a value is out of range; it names the field.
+    """
+
+    address_space: int | None = None
+    resident_memory: int | None = None
+    cpu_time: float | None = None
+    open_files: int | None = None
+    file_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None:
+                check_count(name, value, least)
+        if self.cpu_time is not None:
+            check_seconds("cpu_time", self.cpu_time)
+
+    def of_worker(self) -> dict[str, int]:
+        """Return those that the worker sets for itself."""
+        names = ("address_space", "open_files", "file_size")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+_NO_LIMITS = NifLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +100,7 @@ class NifPolicy:
         submitter instead of suspending the task. 0 turns it off.
     wake: seconds that the watch may last longer where a sleeping worker has to be woken first. The
         event loop does nothing else meanwhile; 0 suspends the task in that case.
+    limits: of worker processes; threads have none.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.
@@ -79,6 +119,7 @@ class NifPolicy:
     spin: float = 50e-6
     watch: float = 10e-6
     wake: float = 60e-6
+    limits: NifLimits = _NO_LIMITS
 
     def __post_init__(self) -> None:
         for name in ("on_timeout", "on_cancel"):
@@ -90,6 +131,13 @@ class NifPolicy:
         check_seconds("spin", self.spin)
         check_seconds("watch", self.watch)
         check_seconds("wake", self.wake)
+        if not isinstance(self.limits, NifLimits):
+            raise NifArgumentError(
+                argument="limits",
+                value=self.limits,
+                problem="is not a NifLimits",
+                remedy="Write limits=aionif.NifLimits(...).",
+            )
         self._check_denied()
 
     def _check_denied(self) -> None:

@@ -6,7 +6,7 @@
  * event loop between two calls; any other gets a new worker while there may be one, and otherwise
  * waits. What is queued in a lane is taken back (a compare-and-swap on its record) as soon as another
  * worker is idle, so nothing waits behind a slow call that someone else could serve. */
-#include "state.h"
+#include "process.h"
 
 #include <string.h>
 
@@ -15,7 +15,8 @@ enum { SHORT_NS = 20000, AHEAD = 16 };
 /* A worker that is about to leave says so before it publishes its last call: asked after
  * aionif__lane_idle, the answer stands. */
 static bool serves(const struct aionif__worker *worker) {
-    return atomic_load(&worker->lane->health) == AIONIF__SERVING;
+    return atomic_load(&worker->lane->health) == AIONIF__SERVING &&
+           (!worker->process || aionif__process_serves(worker));
 }
 
 static uint32_t load_of(const struct aionif__worker *worker) {
@@ -128,6 +129,9 @@ static void put(struct aionif__worker *worker, struct aionif__call *call, bool m
     bool watched = may_watch && aionif__lane_idle(lane) && serves(worker) &&
                    (!call->parked || worker->pool->settings.wake_ns);
     fill(record, call);
+    if (worker->process) {
+        aionif__process_fill(worker, record, call);
+    }
     worker->calls[lane->submitted % AIONIF__SLOTS] = call;
     worker->last_used = ++worker->pool->uses;
     call->worker = worker;
@@ -142,6 +146,10 @@ void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched) {
     for (struct aionif__call *call = pool->pending.first, *next; call; call = next) {
         next = call->next;
         struct aionif__worker *worker = choose(pool, call);
+        if (worker && worker->process && call->block &&
+            !aionif__buffers_grant(worker->process, call->block)) {
+            break; /* its socket is full: the watchdog asks again */
+        }
         if (worker) {
             aionif__queue_remove(call);
             put(worker, call, call == watched);

@@ -199,12 +199,13 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
         resume(self, self->recording, context, AIONIF__FAULTED);
     } else if (invocation && is_ours(self, invocation, info, context)) {
         record_signal(self, invocation, info, context);
+        self->failure.error_number = error_number;
         int ending = ending_of(self, info, context);
         mcontext_t before = context->uc_mcontext; /* recording may undo a stray jump */
         begin_recording(self, invocation, context);
         record_stack(self, invocation, info, context);
         self->recording = NULL;
-        if (self->traits & AIONIF__IN_PYTHON) {
+        if ((self->traits & AIONIF__IN_PYTHON) && !self->is_process) {
             context->uc_mcontext = before;
             aionif__chain_pass(sig, info, context);
         } else {

@@ -47,7 +47,8 @@ struct aionif__worker {
     int64_t proving_since_ns;
     struct aionif_pool *lost_by; /* counts this thread as lost, until it has gone */
     uint32_t watchers; /* submitters that look at its records without the lock: not to be freed */
-    struct aionif__thread self; /* of the thread that serves the lane */
+    struct aionif__process *process; /* NULL: it is a thread */
+    struct aionif__thread self;      /* of the thread that serves the lane */
     struct aionif_pool_settings settings;
 };
 
@@ -68,6 +69,11 @@ struct aionif_pool {
     uint32_t unwatched;            /* calls not to be watched for that */
     bool spawn_failed;             /* reported until a thread could be started again */
     struct aionif_port *idle_port; /* wants to know when outstanding is 0 */
+    /* Of the process tier. */
+    struct aionif__worker *spare;  /* stands ready to replace one */
+    struct aionif__worker *doomed; /* killed; here until the zygote has said how they ended */
+    uint32_t failed_starts;        /* in a row */
+    char problem[AIONIF_TEXT];     /* what the last of them said */
     struct aionif_statistics statistics;
 };
 

@@ -9,7 +9,7 @@
 #include "worker.h"
 
 #include "fault.h"
-#include "state.h"
+#include "process.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -35,22 +35,34 @@ static void open_signals(struct aionif__thread *self) {
     memcpy(&self->signal_mask, &now, sizeof self->signal_mask);
 }
 
+bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane,
+                          const struct aionif_pool_settings *settings) {
+    if (!aionif__thread_give_stack(self, settings->stack_size, settings->guard_size)) {
+        return false;
+    }
+    self->lane = lane;
+    self->control = &lane->control;
+    self->contains_exit = settings->contain_exit;
+    open_signals(self);
+    return true;
+}
+
+void aionif__worker_ready(struct aionif__thread *self, struct aionif__lane *lane,
+                          const struct aionif_pool_settings *settings) {
+    atomic_store(&lane->unfiltered, !aionif__exits_filter(settings));
+    atomic_store(&lane->tid, self->tid);
+}
+
 static void *thread_main(void *argument) {
     struct aionif__worker *worker = argument;
     struct aionif__lane *lane = worker->lane;
     struct aionif__thread *self = &worker->self;
     bool entered = aionif__thread_enter(self);
-    if (entered &&
-        aionif__thread_give_stack(self, worker->settings.stack_size, worker->settings.guard_size)) {
-        self->lane = lane;
-        self->control = &lane->control;
-        self->contains_exit = worker->settings.contain_exit;
-        open_signals(self);
+    if (entered && aionif__worker_enter(self, lane, &worker->settings)) {
         if (worker->settings.name[0]) {
             pthread_setname_np(pthread_self(), worker->settings.name);
         }
-        atomic_store(&lane->unfiltered, !aionif__exits_filter(&worker->settings));
-        atomic_store(&lane->tid, self->tid);
+        aionif__worker_ready(self, lane, &worker->settings);
         aionif__serve(lane, self);
     } else {
         atomic_store(&lane->health, AIONIF__LEAVING);
@@ -73,6 +85,9 @@ static bool start_thread(struct aionif__worker *worker) {
 }
 
 static void free_worker(struct aionif__worker *worker) {
+    if (worker->process) {
+        aionif__process_free(worker);
+    }
     if (worker->lane) {
         munmap(worker->lane, sizeof *worker->lane);
     }
@@ -80,8 +95,38 @@ static void free_worker(struct aionif__worker *worker) {
     free(worker);
 }
 
+static struct aionif__worker *make_process(struct aionif_pool *pool) {
+    struct aionif__worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        return NULL;
+    }
+    worker->settings = pool->settings;
+    worker->pool = pool;
+    if (!aionif__process_start(worker)) {
+        free(worker);
+        return NULL;
+    }
+    pool->statistics.started++;
+    return worker;
+}
+
+/* The spare, if it lives; and a new spare for the next time. */
+static struct aionif__worker *next_process(struct aionif_pool *pool) {
+    struct aionif__worker *worker = pool->spare;
+    pool->spare = NULL;
+    worker = worker ? worker : make_process(pool);
+    if (worker) {
+        pool->workers[pool->worker_count++] = worker;
+        pool->spare = make_process(pool);
+    }
+    return worker;
+}
+
 /* A lane is mapped, not allocated: its slots are touched one by one, as they come into use. */
 struct aionif__worker *aionif__worker_start(struct aionif_pool *pool) {
+    if (pool->settings.is_process) {
+        return next_process(pool);
+    }
     struct aionif__worker *worker = calloc(1, sizeof *worker);
     if (!worker) {
         return NULL;
@@ -139,13 +184,17 @@ void aionif__worker_retired(struct aionif_pool *pool, struct aionif__worker *wor
 }
 
 void aionif__worker_join(struct aionif__worker *worker) {
-    pthread_join(worker->thread, NULL);
+    if (!worker->process) {
+        pthread_join(worker->thread, NULL);
+    }
     free_worker(worker);
 }
 
 static bool reap(struct aionif__worker *worker) {
     aionif__collect(worker);
-    bool gone = atomic_load(&worker->lane->health) == AIONIF__GONE && !worker->watchers;
+    bool gone = (worker->process ? worker->process->dead
+                                 : atomic_load(&worker->lane->health) == AIONIF__GONE) &&
+                !worker->watchers;
     if (gone) {
         if (worker->lost_by) {
             worker->lost_by->lost--;

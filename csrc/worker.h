@@ -8,6 +8,12 @@
 /* Serve until told to stop, or until this worker has to leave. On the worker's thread. */
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self);
 
+/* What whoever serves a lane does first; false: no memory. Then, when it can take calls: */
+bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane,
+                          const struct aionif_pool_settings *settings);
+void aionif__worker_ready(struct aionif__thread *self, struct aionif__lane *lane,
+                          const struct aionif_pool_settings *settings);
+
 /* What both tiers do after a call that did not return. */
 void aionif__note_taint(struct aionif__thread *self);
 void aionif__describe_throw(struct aionif__thread *self,
