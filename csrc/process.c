@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -161,11 +162,13 @@ void aionif__process_end(struct aionif__call *call) {
 /* Is it worth trying again? A worker that never came to serve says something about its setup, not
  * about any call: after some of them in a row, whoever waits is told. */
 void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif__process *process) {
-    enum { MOST = 3 };
-    if (++pool->failed_starts < MOST) {
+    enum { MOST = 48, BY_ITSELF = 16, KILLED = 1 };
+    bool killed = WIFSIGNALED(process->wait_status) && WTERMSIG(process->wait_status) == SIGKILL;
+    pool->failed_starts += killed ? KILLED : BY_ITSELF;
+    if (pool->failed_starts < MOST) {
         return;
     }
-    pool->failed_starts = MOST - 1; /* the next one is told at once */
+    pool->failed_starts = MOST - KILLED; /* the next one is told at once */
     uint32_t length = process->text_length < sizeof pool->problem - 1 ? process->text_length
                                                                       : sizeof pool->problem - 1;
     memcpy(pool->problem, process->text + process->text_length - length, length);
