@@ -71,7 +71,7 @@ static bool order(struct aionif__worker *worker) {
     close(segment);
     close(ends[1]);
     if (ordered) {
-        aionif__zygote_listen(process->bell);
+        aionif__zygote_listen(process->bell, 0);
     }
     return ordered;
 }
@@ -169,6 +169,7 @@ void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif_
         return;
     }
     pool->failed_starts = MOST - KILLED; /* the next one is told at once */
+    pool->spare_due_ns = INT64_MAX;      /* only a call is worth another attempt */
     uint32_t length = process->text_length < sizeof pool->problem - 1 ? process->text_length
                                                                       : sizeof pool->problem - 1;
     memcpy(pool->problem, process->text + process->text_length - length, length);
@@ -222,7 +223,6 @@ void aionif__process_fill(struct aionif__worker *worker, struct aionif__record *
             *aionif__arch_result_pointer(&record->registers) = (uintptr_t)block + block->result;
         }
     }
-    worker->lane->bell.descriptor = -1; /* the worker knows it by a number of its own */
     if (!call->port->draining) {
         atomic_store(&worker->lane->bell.armed, 1);
     }

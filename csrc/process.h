@@ -54,7 +54,8 @@ void aionif__zygote_wait(int milliseconds); /* without the lock, for news */
 bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
                           int setup);
 void aionif__zygote_pump(void);
-void aionif__zygote_listen(int descriptor);
+/* end_of: the serial of the process that ends when this is readable; 0: it is something else. */
+void aionif__zygote_listen(int descriptor, uint64_t end_of);
 void aionif__zygote_forked(void);
 
 /* buffer.c: false: the worker's socket is full, for now. */

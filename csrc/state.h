@@ -71,6 +71,7 @@ struct aionif_pool {
     struct aionif_port *idle_port; /* wants to know when outstanding is 0 */
     /* Of the process tier. */
     struct aionif__worker *spare;  /* stands ready to replace one */
+    int64_t spare_due_ns;          /* when the next one is to be started */
     struct aionif__worker *doomed; /* killed; here until the zygote has said how they ended */
     uint32_t failed_starts;        /* in a row */
     char problem[AIONIF_TEXT];     /* what the last of them said */
@@ -109,6 +110,7 @@ void aionif__take_back(struct aionif__worker *worker); /* its queued calls go to
 
 /* worker.c */
 struct aionif__worker *aionif__worker_start(struct aionif_pool *pool);
+void aionif__worker_keep_spare(struct aionif_pool *pool, int64_t now);
 void aionif__worker_take_out(struct aionif__worker *worker);
 void aionif__worker_stray(struct aionif__worker *worker);
 void aionif__worker_retired(struct aionif_pool *pool, struct aionif__worker *worker);

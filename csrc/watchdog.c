@@ -205,6 +205,10 @@ static bool watch_pool(struct aionif_pool *pool, int64_t now) {
         retire_if_stuck(pool->workers[i], now);
         proving |= atomic_load(&pool->workers[i]->lane->health) != AIONIF__SERVING;
     }
+    if (pool->settings.is_process) {
+        aionif__worker_keep_spare(pool, now);
+        proving |= !pool->spare && !pool->closed && pool->spare_due_ns < now + TICK;
+    }
     if (pool->outstanding || proving) {
         aionif__collect_pool(pool);
         aionif__rebalance(pool, true);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 /* Room for the loop, for dlopen of the C++ helper, and for large thread-local storage. */
+#define SPARE_RETRY_NS ((int64_t)1000000000)
 enum { THREAD_STACK = 512 * 1024, THREAD_GUARD = 64 * 1024 };
 
 /* Whatever the creating thread blocks, faults and the watchdog's signal must arrive; the rest stays
@@ -110,16 +111,25 @@ static struct aionif__worker *make_process(struct aionif_pool *pool) {
     return worker;
 }
 
-/* The spare, if it lives; and a new spare for the next time. */
+/* The next spare is started a little later, by the watchdog: now it would take the CPU from the call
+ * that this one is wanted for. */
 static struct aionif__worker *next_process(struct aionif_pool *pool) {
-    struct aionif__worker *worker = pool->spare;
+    enum { LATER_NS = 5000000 };
+    struct aionif__worker *worker = pool->spare ? pool->spare : make_process(pool);
     pool->spare = NULL;
-    worker = worker ? worker : make_process(pool);
+    pool->spare_due_ns = aionif__now_ns() + LATER_NS;
     if (worker) {
         pool->workers[pool->worker_count++] = worker;
-        pool->spare = make_process(pool);
+        aionif__watchdog_wake(INT64_MAX - 1);
     }
     return worker;
+}
+
+void aionif__worker_keep_spare(struct aionif_pool *pool, int64_t now) {
+    if (!pool->spare && !pool->closed && now >= pool->spare_due_ns) {
+        pool->spare = make_process(pool);
+        pool->spare_due_ns = pool->spare ? 0 : now + SPARE_RETRY_NS;
+    }
 }
 
 /* A lane is mapped, not allocated: its slots are touched one by one, as they come into use. */

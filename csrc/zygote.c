@@ -38,8 +38,8 @@ int aionif_ears(void) {
 
 /* Edge-triggered: each ring is one event, and nothing has to be read. So no worker can take another's
  * ring away, or make its own stay. */
-void aionif__zygote_listen(int descriptor) {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = descriptor};
+void aionif__zygote_listen(int descriptor, uint64_t end_of) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = end_of};
     if (ears < 0) {
         ears = epoll_create1(EPOLL_CLOEXEC);
     }
@@ -83,7 +83,7 @@ int aionif_zygote_use(int socket) {
     lose_zygote();
     zygote = socket;
     if (socket >= 0) {
-        aionif__zygote_listen(socket);
+        aionif__zygote_listen(socket, 0);
         for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
             if (pool->settings.is_process) {
                 aionif__collect_pool(pool);
@@ -152,6 +152,7 @@ static void take_news(struct news *news, size_t length, int descriptor) {
     if (news->kind == STARTED) {
         process->pid = news->pid;
         process->pidfd = descriptor;
+        aionif__zygote_listen(descriptor, process->serial);
         if (process->doomed) { /* decided while it had no process to kill */
             aionif__process_kill(worker);
         }
@@ -206,8 +207,16 @@ void aionif_hear(void) {
     enum { AT_ONCE = 32 };
     struct epoll_event events[AT_ONCE];
     aionif__lock();
-    while (epoll_wait(ears, events, AT_ONCE, 0) == AT_ONCE) {
-    }
+    int count;
+    do {
+        count = epoll_wait(ears, events, AT_ONCE, 0);
+        for (int i = 0; i < count; i++) {
+            struct aionif__worker *worker = events[i].data.u64 ? find(events[i].data.u64) : NULL;
+            if (worker) { /* its place is free already; how it ended is yet to be told */
+                worker->process->doomed = true;
+            }
+        }
+    } while (count == AT_ONCE);
     aionif__zygote_pump();
     aionif__unlock();
 }
