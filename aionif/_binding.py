@@ -21,7 +21,7 @@ from typing import Any
 from aionif._native import ffi, lib
 from aionif.errors import NifArgumentError
 
-__all__ = ("NifFunction", "Plan", "bind")
+__all__ = ("NifFunction", "Plan", "bind", "is_foreign")
 
 Preparation = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
@@ -122,6 +122,17 @@ def bind(function: Any) -> Plan:
     from aionif import _binding_cffi  # noqa: PLC0415 - it imports this module's Plan
 
     return _binding_cffi.bind(function)
+
+
+def is_foreign(function: Any) -> bool:
+    """Return whether it belongs to cffi or ctypes, though perhaps it can't be called through us."""
+    if isinstance(function, (NifFunction, ctypes._CFuncPtr)):  # type: ignore[attr-defined] # noqa: SLF001
+        return True
+    try:
+        ffi.typeof(function)
+    except TypeError:
+        return False
+    return True
 
 
 class _Symbol(ctypes.Structure):

@@ -214,7 +214,9 @@ def _make_runner(core: Any, control: int, wanted: dict[str, Any]) -> Any:
     ffi = core.ffi
 
     def run(request: int, length: int, reply: int) -> int:
-        return _import_python_side(wanted).run(core, control, request, length, reply)
+        return _import_python_side(wanted).run(
+            core, control, wanted, request, length, reply
+        )
 
     return ffi.callback("int64_t(uint64_t, uint64_t, uint64_t)", run)
 

@@ -28,18 +28,27 @@ _NANOSECONDS = 1_000_000_000
 class Setup:
     """What the workers of a process pool do before they serve.
 
-    python: whether they are to run Python callables as well, and what with (see _child_python).
+    main: how to run the program's main module again, for what is defined there.
+    python: initializer and modules to import, for Python callables (see _child_python).
     max_calls: after so many a worker is replaced.
     """
 
+    main: tuple[tuple[str, str], ...] = ()
     python: tuple[tuple[str, str], ...] = ()
     max_calls: int | None = None
 
     def document(self, limits: dict[str, int]) -> bytes:
         """Return it as a worker reads it."""
         told = dict(self.python)
-        side = str(Path(__file__).with_name("_child_python.py"))
-        document = {"limits": limits, "path": sys.path, "python_side": side, "python": told}
+        here = Path(__file__)
+        document = {
+            "limits": limits,
+            "path": sys.path,
+            "python_side": str(here.with_name("_child_python.py")),
+            "message": str(here.with_name("_message.py")),
+            "main": dict(self.main),
+            "python": told,
+        }
         return json.dumps(document).encode()
 
 

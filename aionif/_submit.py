@@ -67,6 +67,7 @@ class Packing(NamedTuple):
 
     pack: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None
     unpack: Callable[[Any, tuple[Any, ...], Any], Any] | None
+    is_python: bool = False
 
 
 class Packed(tuple[Any, ...]):

@@ -11,11 +11,13 @@ from weakref import WeakSet
 import anyio
 
 from aionif import _catalog, _wakeup
+from aionif._binding import is_foreign
 from aionif._caller import Caller
 from aionif._crash import taints
 from aionif._native import ffi, lib
 from aionif._packing import packing_of
 from aionif._pools import Pools, Setup, Statistics
+from aionif._remote import main_module, pack_initializer, plan_of_callable, remote_packing
 from aionif._submit import Packing, Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
 from aionif.errors import NifArgumentError, NifClosed
@@ -30,7 +32,7 @@ from aionif.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from types import TracebackType
 
     from aionif._binding import Plan
@@ -54,6 +56,10 @@ class NifExecutor(Caller):
     stack_size: bytes of stack for a call, in place of the policy's.
     policy: for calls whose function has none of its own.
     shutdown_timeout: seconds that closing waits for running calls, before it stops them.
+    initializer, initargs: for worker processes: called in each before its first call. If it raises,
+        the worker is lost; after some such starts in a row, calls get NifRejected.
+    preload: for worker processes: names of modules that each imports at its start.
+    max_calls_per_worker: a worker process is replaced after so many calls.
 
     Use it as an async context manager, from any number of event loops.
 
@@ -72,6 +78,10 @@ class NifExecutor(Caller):
         on_full: Literal["wait", "reject"] = "wait",
         shutdown_timeout: float = _SHUTDOWN_TIMEOUT,
         name: str = "aionif",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        preload: tuple[str, ...] = (),
+        max_calls_per_worker: int | None = None,
     ) -> None:
         super().__init__()
         check_choice("isolation", isolation, ("thread", "inline", "process"))
@@ -83,7 +93,10 @@ class NifExecutor(Caller):
         check_seconds("shutdown_timeout", shutdown_timeout)
         check_policy(policy)
         self._isolation = isolation
-        self._setup = Setup()
+        self._runs_python = isolation == "process"
+        if max_calls_per_worker is not None:
+            check_count("max_calls_per_worker", max_calls_per_worker, 1)
+        self._setup = _make_setup(initializer, initargs, preload, max_calls_per_worker)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
         self._rejects = on_full == "reject"
         self._shutdown_timeout = shutdown_timeout
@@ -121,21 +134,30 @@ class NifExecutor(Caller):
     def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         if self._closed:
             raise NifClosed(resource="executor")
-        plan = plan_of(fn)
         policy = policy or self._policy
+        if self._isolation == "process":
+            return self._make_process_route(fn, policy)
+        plan = plan_of(fn)
         if self._isolation == "inline":
             return inline_route(fn, policy, is_awaited=True)
         strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
-        packing = None
-        if self._isolation == "process":
-            pool = self._pools.get(policy, self._setup)
-            packing = packed_for_process(plan, is_session=False)
-        else:
-            pool = self._pools.get(policy)
         return Route(
             plan,
             policy,
-            pool,
+            self._pools.get(policy),
+            strand,
+            rejects_when_full=self._rejects,
+            is_closed=self._is_closed,
+        )
+
+    def _make_process_route(self, fn: Any, policy: NifPolicy) -> Route:
+        plan, packing = plan_in_process(fn, policy, is_session=False)
+        native = not packing.is_python
+        strand = ffi.NULL if policy.thread_safe or not native else serial_strand(fn)
+        return Route(
+            plan,
+            policy,
+            self._pools.get(policy, self._setup),
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
@@ -241,6 +263,7 @@ class NifSession(Caller):
     def __init__(self, executor: NifExecutor, policy: NifPolicy) -> None:
         super().__init__()
         self._executor = executor
+        self._runs_python = executor._runs_python  # noqa: SLF001 - a session is a part of it
         self._policy = policy
         self._strand = lib.aionif_strand_open(1)
         if self._strand == ffi.NULL:
@@ -264,13 +287,13 @@ class NifSession(Caller):
             )
         if self._executor._closed:  # noqa: SLF001 - a session is a part of its executor
             raise NifClosed(resource="executor")
-        plan, executor = plan_of(fn), self._executor
-        packing = None
+        executor = self._executor
         if executor._isolation == "process":  # noqa: SLF001
             pool = executor._pools.get(self._policy, executor._setup)  # noqa: SLF001
-            packing = packed_for_process(plan, is_session=True)
+            plan, packing = plan_in_process(fn, policy, is_session=True)
         else:
             pool = executor._pools.get(self._policy)  # noqa: SLF001
+            plan, packing = plan_of(fn), None
         return Route(
             plan,
             policy,
@@ -301,10 +324,30 @@ class NifSession(Caller):
             lib.aionif_strand_close(strand)
 
 
-def packed_for_process(plan: Plan, *, is_session: bool) -> Packing:
-    """Make a plan known to worker processes, and return how its arguments get there."""
+def _make_setup(
+    initializer: Callable[..., object] | None,
+    arguments: tuple[Any, ...],
+    preload: tuple[str, ...],
+    max_calls: int | None,
+) -> Setup:
+    python = {"preload": ",".join(preload)} if preload else {}
+    if initializer is not None:
+        python["initializer"] = pack_initializer(initializer, arguments)
+    main = tuple(main_module().items())
+    return Setup(main=main, python=tuple(python.items()), max_calls=max_calls)
+
+
+def plan_in_process(fn: Any, policy: NifPolicy, *, is_session: bool) -> tuple[Plan, Packing]:
+    """Return a function's plan, known to worker processes, and how its arguments get there."""
+    try:
+        plan = plan_of(fn)
+    except NifArgumentError:
+        if not callable(fn) or is_foreign(fn):
+            raise
+        plan = plan_of_callable(fn)
+        return plan, remote_packing(fn, plan, policy)
     _catalog.enter(plan)
-    return packing_of(plan, is_session=is_session)
+    return plan, packing_of(plan, is_session=is_session)
 
 
 def _with_stack(policy: NifPolicy, stack_size: int | None) -> NifPolicy:

@@ -101,6 +101,9 @@ class NifPolicy:
     wake: seconds that the watch may last longer where a sleeping worker has to be woken first. The
         event loop does nothing else meanwhile; 0 suspends the task in that case.
     limits: of worker processes; threads have none.
+    plain_results: of Python callables in worker processes, take only what is made of numbers,
+        text, bytes, None and containers of these. A worker under foreign control can't
+        then run code here by its result.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.
@@ -120,6 +123,7 @@ class NifPolicy:
     watch: float = 10e-6
     wake: float = 60e-6
     limits: NifLimits = _NO_LIMITS
+    plain_results: bool = False
 
     def __post_init__(self) -> None:
         for name in ("on_timeout", "on_cancel"):
