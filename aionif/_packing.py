@@ -13,6 +13,7 @@ they are taken for such.
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import _cffi_backend as backend
@@ -38,13 +39,14 @@ _OWNERS = (
 )
 _LOWEST, _HIGHEST = 1 << 16, 1 << 47  # what is outside is no address: a flag, a small number
 
-_Span = tuple[int, int, int, bool]  # here, there, bytes, whether to copy back
+_Span = tuple[int, int, int, bool]  # here, there, bytes, whether it can be written to for certain
 
 
 def packing_of(plan: Plan, *, is_session: bool) -> Packing:
     """Return how calls of `plan` get their memory across."""
     if plan.ctype is None:
-        return Packing(_packer(plan, _pack_ctypes), _unpack)
+        pack_ctypes = partial(_pack_ctypes, is_session)
+        return Packing(_packer(plan, pack_ctypes), _unpack)
     ctype = plan.ctype
     needs = (
         ctype.ellipsis
@@ -54,8 +56,10 @@ def packing_of(plan: Plan, *, is_session: bool) -> Packing:
     if not needs:
         return Packing(plan.prepare, None)
 
-    def pack_one(index: int, argument: Any, packer: _Packer) -> Any:
+    def pack_one(index: int, argument: Any, given: Any, packer: _Packer) -> Any:
         expected = ctype.args[index] if index < len(ctype.args) else None
+        packer.is_readonly = _is_readonly(given)
+        packer.is_sure = not isinstance(given, _OWNERS[1])
         return _pack_cffi(expected, argument, packer, is_session)
 
     return Packing(_packer(plan, pack_one), _unpack)
@@ -68,6 +72,8 @@ class _Packer:
         self.block = Block()
         self.keep: list[Any] = []
         self.back: list[_Span] = []
+        self.is_readonly = False  # the argument that is looked at
+        self.is_sure = True
 
     def add(self, address: int, size: int, *, writable: bool) -> int:
         """Return where the worker will find this memory."""
@@ -85,12 +91,12 @@ class _Packer:
             self.block.pointer.back = self.block.used
         ctypes.memmove(there, address, size)  # without the interpreter's lock
         if writable:
-            self.back.append((address, there, size, True))
+            self.back.append((address, there, size, self.is_sure))
         return there
 
 
 def _packer(
-    plan: Plan, pack_one: Callable[[int, Any, _Packer], Any]
+    plan: Plan, pack_one: Callable[[int, Any, Any, _Packer], Any]
 ) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     memory = int(plan.struct.result_memory)
 
@@ -104,7 +110,9 @@ def _packer(
                     argument="fn", value=plan.name, problem=f"returns {memory} bytes by value"
                 )
             packer.block.pointer.result = where - packer.block.address
-        packed = Packed(pack_one(index, each, packer) for index, each in enumerate(arguments))
+        packed = Packed(
+            pack_one(index, each, given[index], packer) for index, each in enumerate(arguments)
+        )
         packed.block = packer.block
         packed.keep = (arguments, packer.keep)
         packed.back = packer.back
@@ -115,8 +123,9 @@ def _packer(
 
 def _unpack(result: Any, arguments: tuple[Any, ...], _door: Any) -> Any:
     if type(arguments) is Packed:
-        for here, there, size, _ in arguments.back:
-            ctypes.memmove(here, there, size)
+        for here, there, size, is_sure in arguments.back:
+            if is_sure or ctypes.string_at(here, size) != ctypes.string_at(there, size):
+                ctypes.memmove(here, there, size)
     return result
 
 
@@ -163,8 +172,7 @@ def _pack_pointer(  # noqa: PLR0913, PLR0917 - one argument in all its aspects
             return argument
         _refuse_pointer(argument)
     _check_inside(argument, ctype, is_session)
-    writable = not (isinstance(argument, _OWNERS[1]) and _is_readonly(argument))
-    there = packer.add(address, size, writable=writable)
+    there = packer.add(address, size, writable=not packer.is_readonly)
     target = expected if expected is not None else ctype
     if target.kind == "array":
         target = backend.new_pointer_type(target.item)
@@ -181,12 +189,13 @@ def _size_behind(argument: Any, ctype: Any) -> int | None:
     return None
 
 
-def _is_readonly(argument: Any) -> bool:
+def _is_readonly(given: Any) -> bool:
+    if isinstance(given, CData):
+        return False
     try:
-        ffi.from_buffer(argument, require_writable=True)
-    except (TypeError, BufferError):
-        return True
-    return False
+        return memoryview(given).readonly
+    except TypeError:
+        return False
 
 
 def _holds_pointers(ctype: Any) -> bool:
@@ -250,11 +259,20 @@ def _refuse_pointer(argument: Any) -> Any:
 # ---- ctypes ----
 
 _CONVERTED = type(ctypes.byref(ctypes.c_int()))
+_TAG = len("<cparam '")  # in the repr: nothing else tells a pointer from a value
 _POINTER = type(ctypes.POINTER(ctypes.c_int)()).__mro__[1]
 
 
-def _pack_ctypes(_index: int, argument: Any, packer: _Packer) -> Any:
-    target = argument._obj if isinstance(argument, _CONVERTED) else argument  # noqa: SLF001
+def _pack_ctypes(is_session: bool, _index: int, argument: Any, given: Any, packer: _Packer) -> Any:  # noqa: FBT001
+    target = argument
+    if isinstance(argument, _CONVERTED):
+        if repr(argument)[_TAG] not in "PzZ":
+            return argument  # by value
+        target = argument._obj
+    if isinstance(given, str) and isinstance(argument, _CONVERTED):
+        target = ctypes.create_unicode_buffer(given)
+    elif isinstance(given, ctypes.c_char_p):
+        target = given.value
     if isinstance(target, bytes):
         here = ctypes.cast(ctypes.c_char_p(target), ctypes.c_void_p).value or 0
         return ctypes.c_void_p(packer.add(here, len(target) + 1, writable=False))
@@ -264,9 +282,17 @@ def _pack_ctypes(_index: int, argument: Any, packer: _Packer) -> Any:
         if not target:
             return argument
         target = target.contents
-    elif not (isinstance(target, ctypes.Array) or target is not argument):
+    elif not isinstance(target, ctypes.Array) and target is argument:
         return argument  # by value
-    if not isinstance(target, (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)):  # noqa: SLF001
+    if isinstance(target, (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)):  # noqa: SLF001
+        here, size = ctypes.addressof(target), ctypes.sizeof(target)
+        packer.keep.append(target)  # it is written to when the call has returned
+        return ctypes.c_void_p(packer.add(here, size, writable=True))
+    return argument if is_session else _check_ctypes_pointer(argument, given)
+
+
+def _check_ctypes_pointer(argument: Any, given: Any) -> Any:
+    address = given.value if isinstance(given, ctypes.c_void_p) else given
+    if address is None or (isinstance(address, int) and not _LOWEST <= address < _HIGHEST):
         return argument
-    size = ctypes.sizeof(target)
-    return ctypes.c_void_p(packer.add(ctypes.addressof(target), size, writable=True))
+    return argument if isinstance(address, int) and buffer.find(address, 1) else _refuse_pointer(given)

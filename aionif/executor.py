@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import anyio
 
-from aionif import _catalog, _wakeup
+from aionif import _catalog, _wakeup, _zygote
 from aionif._binding import is_foreign
 from aionif._caller import Caller
 from aionif._crash import taints
@@ -346,6 +346,7 @@ def plan_in_process(fn: Any, policy: NifPolicy, *, is_session: bool) -> tuple[Pl
             raise
         plan = plan_of_callable(fn)
         return plan, remote_packing(fn, plan, policy)
+    _zygote.ensure()
     _catalog.enter(plan)
     return plan, packing_of(plan, is_session=is_session)
 

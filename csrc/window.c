@@ -81,7 +81,7 @@ failed:
 
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset) {
     aionif__lock();
-    uint32_t count = atomic_load(&catalog->count);
+    uint32_t count = catalog ? atomic_load(&catalog->count) : AIONIF_ENTRIES;
     if (count < AIONIF_ENTRIES) {
         catalog->entries[count].module = *module;
         catalog->entries[count].offset = offset;
