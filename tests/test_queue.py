@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aionif import NifLibrary
 
 IN_FLIGHT = 5_000
-TIERS = ("thread",)  # whoever has workers has a queue
+TIERS = ("thread", "process")  # whoever has workers has a queue
 
 
 @pytest.fixture(params=TIERS)
