@@ -47,13 +47,18 @@ bool aionif__has_room(const struct aionif_pool *pool) {
     return pool->outstanding < most || aionif__waiting(pool) < most; /* no need to count, mostly */
 }
 
+/* A process is taken at its word only once the record has been looked into. */
+static bool seems_idle(const struct aionif__worker *worker) {
+    return worker->process ? load_of(worker) == 0 : aionif__lane_idle(worker->lane);
+}
+
 static struct aionif__worker *find_idle(const struct aionif_pool *pool,
                                         const struct aionif_strand *strand) {
     struct aionif__worker *best = NULL;
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         struct aionif__worker *worker = pool->workers[i];
         if ((!best || worker->last_used > best->last_used) && worker->reserved == strand &&
-            aionif__lane_idle(worker->lane) && serves(worker) && load_of(worker) < AIONIF__SLOTS) {
+            seems_idle(worker) && serves(worker) && load_of(worker) < AIONIF__SLOTS) {
             best = worker;
         }
     }

@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define UNCLAIMED_NS ((int64_t)2000000000)
+
 /* Its size is sealed: a worker that cut it short would have the parent die of SIGBUS. */
 static int make_segment(struct aionif__process *process) {
     int file = memfd_create("aionif-lane", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -212,6 +214,7 @@ void aionif__process_fill(struct aionif__worker *worker, struct aionif__record *
     memcpy(segment->slots[index].words, call->words, call->word_count * sizeof *call->words);
     record->grants = process->owed;
     process->served++;
+    process->fed_ns = aionif__now_ns();
     struct aionif_block *block = call->block;
     if (block) {
         size_t offset = (size_t)((char *)block - there->arena[0]);
@@ -283,20 +286,26 @@ static int exceeded(struct aionif__worker *worker, const struct aionif__call *ca
     return AIONIF_LIMIT_NONE;
 }
 
-/* By the watchdog, while anything is under way. */
+/* By the watchdog, while anything is under way. A worker that does not claim what it was given is
+ * stopped, or up to something; nothing is lost with it. */
 bool aionif__process_sample(struct aionif__worker *worker) {
     struct aionif__process *process = worker->process;
     const struct aionif__call *call = worker->calls[worker->lane->collected % AIONIF__SLOTS];
     bool limited = worker->settings.cpu_limit_ns || worker->settings.resident_limit;
-    if (!limited || !call || process->pidfd < 0 || process->doomed ||
-        (atomic_load(&call->record->state) & AIONIF__STATE) != AIONIF__RUNNING) {
+    if (!call || process->pidfd < 0 || process->doomed) {
         return false;
     }
-    process->limit = exceeded(worker, call);
-    if (process->limit) {
-        aionif__process_retire(worker);
+    uint32_t state = atomic_load(&call->record->state) & AIONIF__STATE;
+    bool asleep = state == AIONIF__QUEUED && atomic_load(&worker->lane->tid) &&
+                  aionif__now_ns() - process->fed_ns > UNCLAIMED_NS;
+    if (limited && state == AIONIF__RUNNING) {
+        process->limit = exceeded(worker, call);
     }
-    return process->limit != AIONIF_LIMIT_NONE;
+    if (process->limit || asleep) {
+        aionif__process_retire(worker);
+        return true;
+    }
+    return false;
 }
 
 static bool is_over(struct aionif__worker *worker) {

@@ -19,6 +19,7 @@ struct aionif__process {
     uint32_t served, owed;  /* calls ever put in its lane; grants that it has to take first */
     uint64_t timed_call;    /* whose use of the CPU is measured, from `cpu_base_ns` */
     int64_t cpu_base_ns;
+    int64_t fed_ns; /* when a call was last put into its lane */
     char text[AIONIF_STDERR]; /* the end of its stderr */
     uint32_t text_length;
     uint64_t granted[AIONIF_BUFFERS]; /* of each buffer: generation << 1 | writable */
