@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources as _resources
 
 from aionif._binding import NifFunction
+from aionif.buffer import Buffer
 from aionif.errors import (
     CrashReport,
     Frame,
@@ -28,6 +29,7 @@ from aionif.library import NifLibrary, load
 from aionif.policy import NifLimits, NifPolicy
 
 __all__ = (
+    "Buffer",
     "CrashReport",
     "Frame",
     "NifArgumentError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from asyncio import _get_running_loop  # None where none runs: cheap
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ import anyio
 
 from aionif import _catalog, _wakeup, _zygote
 from aionif._binding import is_foreign
+from aionif._binding_cffi import CData
 from aionif._caller import Caller
 from aionif._crash import taints
 from aionif._native import ffi, lib
@@ -257,6 +259,36 @@ class NifExecutor(Caller):
 _open: WeakSet[NifExecutor] = WeakSet()
 
 
+_LONGEST_STRING = 1 << 20
+
+
+def _load_libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.memcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    libc.memcpy.restype = ctypes.c_void_p
+    libc.strnlen.argtypes, libc.strnlen.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_size_t
+    return libc
+
+
+_libc = _load_libc()
+
+
+def _address_of(pointer: Any) -> int:
+    if isinstance(pointer, int):
+        return pointer
+    try:
+        if isinstance(pointer, CData):
+            return int(ffi.cast("uintptr_t", pointer))
+        return int(ctypes.cast(pointer, ctypes.c_void_p).value or 0)
+    except (TypeError, ctypes.ArgumentError) as problem:
+        raise NifArgumentError(
+            argument="pointer",
+            value=pointer,
+            problem="is no pointer",
+            remedy="Pass what a call of this session has returned, or an address.",
+        ) from problem
+
+
 class NifSession(Caller):
     """One worker of an executor for as long as the session is open."""
 
@@ -273,6 +305,31 @@ class NifSession(Caller):
     def broken(self) -> bool:
         """Whether a call of this session has crashed; no further ones are accepted."""
         return self._strand == ffi.NULL or bool(lib.aionif_strand_broken(self._strand))
+
+    async def read_bytes(self, pointer: Any, size: int) -> bytes:
+        """Return `size` bytes from where a pointer that a call here has returned points to.
+
+        pointer: of cffi or ctypes, or an address.
+
+        Raises:
+            NifSignal: no such memory is there, which ends the session.
+        """
+        check_count("size", size, 0)
+        memory = ctypes.create_string_buffer(max(size, 1))
+        await self.execute_nif(_libc.memcpy, memory, _address_of(pointer), size)
+        return memory.raw[:size]
+
+    async def read_string(self, pointer: Any, *, most: int = _LONGEST_STRING) -> bytes:
+        """Return the bytes before the NUL that ends a string; at most `most` of them.
+
+        Raises:
+            NifSignal: no such memory is there, which ends the session.
+        """
+        check_count("most", most, 1)
+        address = _address_of(pointer)
+        return await self.read_bytes(
+            address, await self.execute_nif(_libc.strnlen, address, most)
+        )
 
     def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         if self._strand == ffi.NULL:
