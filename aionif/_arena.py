@@ -6,8 +6,6 @@ the lane of the worker that gets the call. See csrc/segment.h.
 
 from __future__ import annotations
 
-from typing import Any
-
 from aionif._native import ffi, lib
 from aionif.errors import NifRejected
 

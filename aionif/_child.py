@@ -132,7 +132,7 @@ class _Zygote:
         if pid == 0:
             _become_worker(self.core, zygote, theirs, descriptors)
         os.close(theirs)
-        os.set_blocking(ours, False)  # noqa: FBT003 - its one argument
+        os.set_blocking(ours, False)
         worker = _Worker(serial, pid, ours)
         for descriptor in (worker.pidfd, worker.stderr):
             self.workers[descriptor] = worker
@@ -184,7 +184,7 @@ def _close_all_but(kept: list[int]) -> None:
 
 def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: int) -> int:  # noqa: PLR0913, PLR0917 - what the order came with
     ffi, lib = core.ffi, core.lib
-    with open(setup, "rb") as file:  # noqa: PTH123 - a descriptor
+    with open(setup, "rb") as file:
         wanted = json.loads(os.pread(file.fileno(), os.fstat(setup).st_size, 0))
     runner = _make_runner(core, control, wanted)
     child = ffi.new(
@@ -214,9 +214,7 @@ def _make_runner(core: Any, control: int, wanted: dict[str, Any]) -> Any:
     ffi = core.ffi
 
     def run(request: int, length: int, reply: int) -> int:
-        return _import_python_side(wanted).run(
-            core, control, wanted, request, length, reply
-        )
+        return _import_python_side(wanted).run(core, control, wanted, request, length, reply)
 
     return ffi.callback("int64_t(uint64_t, uint64_t, uint64_t)", run)
 
@@ -241,7 +239,10 @@ def _limit(limits: dict[str, int]) -> None:
             mapped = int(file.read().split()[0]) * resource.getpagesize()
         most = mapped + limits["address_space"]
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    for name, what in (("open_files", resource.RLIMIT_NOFILE), ("file_size", resource.RLIMIT_FSIZE)):
+    for name, what in (
+        ("open_files", resource.RLIMIT_NOFILE),
+        ("file_size", resource.RLIMIT_FSIZE),
+    ):
         if name in limits:
             resource.setrlimit(what, (limits[name], limits[name]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -72,7 +72,9 @@ def _find(module: str, name: str) -> Any:
     return value
 
 
-def run(core: Any, control: int, wanted: dict[str, Any], request: int, length: int, reply: int) -> int:  # noqa: PLR0913, PLR0917, E501 - what the call came with
+def run(
+    core: Any, control: int, wanted: dict[str, Any], request: int, length: int, reply: int
+) -> int:
     """Run the callable in the request; return what to tell the parent of the reply."""
     _load(wanted)
     ffi = core.ffi
@@ -94,7 +96,9 @@ def run(core: Any, control: int, wanted: dict[str, Any], request: int, length: i
     return kind | _send(core, control, answer, reply)
 
 
-def _in_context(function: Any, arguments: tuple[Any, ...], values: list[tuple[str, str, Any]]) -> Any:
+def _in_context(
+    function: Any, arguments: tuple[Any, ...], values: list[tuple[str, str, Any]]
+) -> Any:
     if not values:
         return function(*arguments)
     context = contextvars.Context()
@@ -117,7 +121,7 @@ class _UnpicklableError(Exception):
 def _pickled(result: Any) -> Any:
     try:
         return _message.Message(result)
-    except Exception as problem:  # noqa: BLE001 - pickling runs anybody's code
+    except Exception as problem:
         raise _UnpicklableError(result, problem) from problem
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ("packing_of",)
 
 _OWNERS = (
-    getattr(backend, "__CDataOwn"),  # noqa: B009 - mangled inside a class, but not here by ruff
-    getattr(backend, "__CDataFromBuf"),  # noqa: B009
+    getattr(backend, "__CDataOwn"),
+    getattr(backend, "__CDataFromBuf"),
 )
 _LOWEST, _HIGHEST = 1 << 16, 1 << 47  # what is outside is no address: a flag, a small number
 
@@ -152,7 +152,7 @@ def _pack_cffi(expected: Any, argument: Any, packer: _Packer, is_session: bool) 
     return _pack_pointer(expected, argument, ctype, packer, is_session)
 
 
-def _pack_pointer(  # noqa: PLR0913, PLR0917 - one argument in all its aspects
+def _pack_pointer(
     expected: Any,
     argument: Any,
     ctype: Any,
@@ -295,4 +295,6 @@ def _check_ctypes_pointer(argument: Any, given: Any) -> Any:
     address = given.value if isinstance(given, ctypes.c_void_p) else given
     if address is None or (isinstance(address, int) and not _LOWEST <= address < _HIGHEST):
         return argument
-    return argument if isinstance(address, int) and buffer.find(address, 1) else _refuse_pointer(given)
+    return (
+        argument if isinstance(address, int) and buffer.find(address, 1) else _refuse_pointer(given)
+    )

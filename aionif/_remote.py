@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 
     from aionif.policy import NifPolicy
 
-__all__ = ("RemoteTraceback", "main_module", "pack_initializer", "plan_of_callable", "remote_packing")
+__all__ = (
+    "RemoteTraceback",
+    "main_module",
+    "pack_initializer",
+    "plan_of_callable",
+    "remote_packing",
+)
 
 _ERROR, _ELSEWHERE = 1 << 61, 1 << 62  # as in _child_python
 _LENGTH = (1 << 32) - 1
@@ -161,7 +167,7 @@ def _read_file(descriptor: int, finder: Callable[[str, str], Any]) -> Any:
     if descriptor < 0:
         raise NifWorkerLost
     try:
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+        with open(descriptor, "rb", closefd=False) as file:
             return _message.read(memoryview(file.read()), finder)
     finally:
         os.close(descriptor)

@@ -18,7 +18,7 @@ from aionif._binding import NifFunction, Plan, bind
 from aionif._crash import error_of
 from aionif._native import ffi, lib
 from aionif._wakeup import Seat, function_names
-from aionif.errors import NifArgumentError, NifClosed, NifError, NifRejected, NifTimeout
+from aionif.errors import NifArgumentError, NifClosed, NifCrash, NifError, NifRejected, NifTimeout
 from aionif.policy import ENDINGS, NifPolicy, check_seconds
 from aionif.telemetry.log import call_failed
 
@@ -88,6 +88,7 @@ class Route:
         "capture",
         "is_closed",
         "is_plain",
+        "on_crash",
         "plan",
         "policy",
         "pool",
@@ -111,6 +112,7 @@ class Route:
         resource: str = "executor",
         is_closed: Callable[[], bool] = lambda: False,
         packing: Packing | None = None,
+        on_crash: Callable[[], None] | None = None,
     ) -> None:
         self.plan = plan
         self.policy = policy
@@ -123,6 +125,7 @@ class Route:
         self.rejects_when_full = rejects_when_full
         self.resource = resource  # what it is that may be closed
         self.is_closed = is_closed
+        self.on_crash = on_crash  # told of each crash
         self.waits_on_cancel = policy.on_cancel == "wait"
         self.target = ffi.new(
             "struct aionif_target *",
@@ -248,6 +251,8 @@ def _where(route: Route) -> dict[str, Any]:
 
 def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
     error, duration = error_of(call, route.plan, route.tier, timeout)
+    if route.on_crash is not None and isinstance(error, NifCrash):
+        route.on_crash()
     call_failed(error, duration)
     return error
 

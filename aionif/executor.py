@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from asyncio import _get_running_loop  # None where none runs: cheap
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
 import anyio
 
-from aionif import _catalog, _wakeup, _zygote
+from aionif import _wakeup
 from aionif._binding import is_foreign
-from aionif._binding_cffi import CData
 from aionif._caller import Caller
 from aionif._crash import taints
 from aionif._native import ffi, lib
-from aionif._packing import packing_of
-from aionif._pools import Pools, Setup, Statistics
-from aionif._remote import main_module, pack_initializer, plan_of_callable, remote_packing
-from aionif._submit import Packing, Route, plan_of
+from aionif._pools import Pools, Statistics
+from aionif._process_routes import make_setup, plan_in_process
+from aionif._session import NifSession
+from aionif._submit import Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.inline import inline_route
@@ -32,6 +31,7 @@ from aionif.policy import (
     check_policy,
     check_seconds,
 )
+from aionif.telemetry.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -51,8 +51,10 @@ class NifExecutor(Caller):
     """Workers that run native calls, and the queue before them.
 
     isolation: "thread" runs calls on worker threads; "inline" in the caller's own thread, where
-        short functions are fastest and a long one blocks the event loop.
-    max_workers: threads at the most; they are started as calls need them.
+        short functions are fastest and a long one blocks the event loop; "process" on worker
+        processes, which contain whatever a call does, and which run Python callables too; "auto"
+        runs each function on threads until it first crashes, and on processes from then on.
+    max_workers: threads or processes at the most; they are started as calls need them.
     max_queue: calls that may wait for a worker. With more, `execute_nif` waits for room, or
         raises NifRejected, as `on_full` says.
     stack_size: bytes of stack for a call, in place of the policy's.
@@ -86,7 +88,7 @@ class NifExecutor(Caller):
         max_calls_per_worker: int | None = None,
     ) -> None:
         super().__init__()
-        check_choice("isolation", isolation, ("thread", "inline", "process"))
+        check_choice("isolation", isolation, ("thread", "inline", "process", "auto"))
         check_choice("on_full", on_full, ("wait", "reject"))
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
@@ -95,10 +97,11 @@ class NifExecutor(Caller):
         check_seconds("shutdown_timeout", shutdown_timeout)
         check_policy(policy)
         self._isolation = isolation
-        self._runs_python = isolation == "process"
+        self._runs_python = isolation in ("process", "auto")
+        self._moved: set[int] = set()  # addresses of functions that have crashed, with "auto"
         if max_calls_per_worker is not None:
             check_count("max_calls_per_worker", max_calls_per_worker, 1)
-        self._setup = _make_setup(initializer, initargs, preload, max_calls_per_worker)
+        self._setup = make_setup(initializer, initargs, preload, max_calls_per_worker)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
         self._rejects = on_full == "reject"
         self._shutdown_timeout = shutdown_timeout
@@ -111,8 +114,9 @@ class NifExecutor(Caller):
     async def session(self, *, policy: NifPolicy | None = None) -> AsyncIterator[NifSession]:
         """Open a session: its calls run one at a time, always on the same thread.
 
-        Handles that native code keeps per thread stay valid in it. A call that crashes ends the
-        session; calls after it raise NifClosed.
+        Handles that native code keeps per thread stay valid in it; in a worker process, so do the
+        pointers that its calls return. A call that crashes ends the session; calls after it raise
+        NifClosed. With isolation="auto", sessions are on threads.
 
         Raises:
             NifArgumentError: the executor runs calls inline, where there is no worker to keep.
@@ -137,7 +141,7 @@ class NifExecutor(Caller):
         if self._closed:
             raise NifClosed(resource="executor")
         policy = policy or self._policy
-        if self._isolation == "process":
+        if self._isolation == "process" or (self._isolation == "auto" and self._is_moved(fn)):
             return self._make_process_route(fn, policy)
         plan = plan_of(fn)
         if self._isolation == "inline":
@@ -150,7 +154,27 @@ class NifExecutor(Caller):
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
+            on_crash=partial(self._move, plan) if self._isolation == "auto" else None,
         )
+
+    def _is_moved(self, fn: Any) -> bool:
+        try:
+            return plan_of(fn).address in self._moved
+        except NifArgumentError:
+            return callable(fn) and not is_foreign(fn)  # Python runs in processes alone
+
+    def _move(self, plan: Plan) -> None:
+        if plan.address not in self._moved:
+            self._moved.add(plan.address)
+            for key in [key for key, route in self._routes.items() if route.plan is plan]:
+                del self._routes[key]
+            warn("function_moved", function=plan.name, library=plan.library, tier="process")
+
+    def reset_isolation(self, fn: Any = None) -> None:
+        """Run a function that has crashed, or all of them, on threads again (isolation="auto")."""
+        for address in list(self._moved) if fn is None else [plan_of(fn).address]:
+            self._moved.discard(address)
+        self._routes.clear()
 
     def _make_process_route(self, fn: Any, policy: NifPolicy) -> Route:
         plan, packing = plan_in_process(fn, policy, is_session=False)
@@ -172,7 +196,7 @@ class NifExecutor(Caller):
     def _take_seat(self, seat: Seat) -> None:
         if self._closed:
             raise NifClosed(resource="executor")
-        if self._isolation == "process":
+        if self._runs_python:
             seat.listen()
         self._seats.add(seat)
         seat.users += 1
@@ -257,155 +281,6 @@ class NifExecutor(Caller):
 
 
 _open: WeakSet[NifExecutor] = WeakSet()
-
-
-_LONGEST_STRING = 1 << 20
-
-
-def _load_libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None)
-    libc.memcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    libc.memcpy.restype = ctypes.c_void_p
-    libc.strnlen.argtypes, libc.strnlen.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_size_t
-    return libc
-
-
-_libc = _load_libc()
-
-
-def _address_of(pointer: Any) -> int:
-    if isinstance(pointer, int):
-        return pointer
-    try:
-        if isinstance(pointer, CData):
-            return int(ffi.cast("uintptr_t", pointer))
-        return int(ctypes.cast(pointer, ctypes.c_void_p).value or 0)
-    except (TypeError, ctypes.ArgumentError) as problem:
-        raise NifArgumentError(
-            argument="pointer",
-            value=pointer,
-            problem="is no pointer",
-            remedy="Pass what a call of this session has returned, or an address.",
-        ) from problem
-
-
-class NifSession(Caller):
-    """One worker of an executor for as long as the session is open."""
-
-    def __init__(self, executor: NifExecutor, policy: NifPolicy) -> None:
-        super().__init__()
-        self._executor = executor
-        self._runs_python = executor._runs_python  # noqa: SLF001 - a session is a part of it
-        self._policy = policy
-        self._strand = lib.aionif_strand_open(1)
-        if self._strand == ffi.NULL:
-            raise MemoryError
-
-    @property
-    def broken(self) -> bool:
-        """Whether a call of this session has crashed; no further ones are accepted."""
-        return self._strand == ffi.NULL or bool(lib.aionif_strand_broken(self._strand))
-
-    async def read_bytes(self, pointer: Any, size: int) -> bytes:
-        """Return `size` bytes from where a pointer that a call here has returned points to.
-
-        pointer: of cffi or ctypes, or an address.
-
-        Raises:
-            NifSignal: no such memory is there, which ends the session.
-        """
-        check_count("size", size, 0)
-        memory = ctypes.create_string_buffer(max(size, 1))
-        await self.execute_nif(_libc.memcpy, memory, _address_of(pointer), size)
-        return memory.raw[:size]
-
-    async def read_string(self, pointer: Any, *, most: int = _LONGEST_STRING) -> bytes:
-        """Return the bytes before the NUL that ends a string; at most `most` of them.
-
-        Raises:
-            NifSignal: no such memory is there, which ends the session.
-        """
-        check_count("most", most, 1)
-        address = _address_of(pointer)
-        return await self.read_bytes(
-            address, await self.execute_nif(_libc.strnlen, address, most)
-        )
-
-    def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
-        if self._strand == ffi.NULL:
-            raise NifClosed(resource="session")
-        policy = policy or self._policy
-        if not policy.thread_safe:
-            raise NifArgumentError(
-                argument="policy",
-                value="thread_safe=False",
-                problem="can't be kept by a session, whose calls run beside those of others",
-                remedy="Load the library with thread_safe=True if all its calls go through here.",
-            )
-        if self._executor._closed:  # noqa: SLF001 - a session is a part of its executor
-            raise NifClosed(resource="executor")
-        executor = self._executor
-        if executor._isolation == "process":  # noqa: SLF001
-            pool = executor._pools.get(self._policy, executor._setup)  # noqa: SLF001
-            plan, packing = plan_in_process(fn, policy, is_session=True)
-        else:
-            pool = executor._pools.get(self._policy)  # noqa: SLF001
-            plan, packing = plan_of(fn), None
-        return Route(
-            plan,
-            policy,
-            pool,
-            self._strand,
-            packing=packing,
-            resource="session",
-            is_closed=self._is_closed,
-            rejects_when_full=self._executor._rejects,  # noqa: SLF001
-        )
-
-    def _take_seat(self, seat: Seat) -> None:
-        if seat not in self._executor._seats:  # noqa: SLF001
-            self._executor._take_seat(seat)  # noqa: SLF001
-        self._seats.add(seat)
-
-    def _is_closed(self) -> bool:
-        return bool(self._strand == ffi.NULL)
-
-    def _forked(self) -> None:
-        self._routes.clear()
-        self._strand = ffi.NULL
-
-    def _close(self) -> None:
-        self._routes.clear()
-        strand, self._strand = self._strand, ffi.NULL
-        if strand != ffi.NULL:
-            lib.aionif_strand_close(strand)
-
-
-def _make_setup(
-    initializer: Callable[..., object] | None,
-    arguments: tuple[Any, ...],
-    preload: tuple[str, ...],
-    max_calls: int | None,
-) -> Setup:
-    python = {"preload": ",".join(preload)} if preload else {}
-    if initializer is not None:
-        python["initializer"] = pack_initializer(initializer, arguments)
-    main = tuple(main_module().items())
-    return Setup(main=main, python=tuple(python.items()), max_calls=max_calls)
-
-
-def plan_in_process(fn: Any, policy: NifPolicy, *, is_session: bool) -> tuple[Plan, Packing]:
-    """Return a function's plan, known to worker processes, and how its arguments get there."""
-    try:
-        plan = plan_of(fn)
-    except NifArgumentError:
-        if not callable(fn) or is_foreign(fn):
-            raise
-        plan = plan_of_callable(fn)
-        return plan, remote_packing(fn, plan, policy)
-    _zygote.ensure()
-    _catalog.enter(plan)
-    return plan, packing_of(plan, is_session=is_session)
 
 
 def _with_stack(policy: NifPolicy, stack_size: int | None) -> NifPolicy:

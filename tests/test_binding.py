@@ -409,7 +409,9 @@ def test_ctypes_types_changed_later_are_respected(c: ctypes.CDLL, call: Callable
     assert call(c.negate, []) is True
 
 
-def test_ctypes_callbacks_and_function_pointers(c: ctypes.CDLL, call_here: Callable[..., Any]) -> None:
+def test_ctypes_callbacks_and_function_pointers(
+    c: ctypes.CDLL, call_here: Callable[..., Any]
+) -> None:
     operation_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
     operation = operation_type(lambda value, _context: value * 10)
     assert call_here(c.apply, operation, 4, None) == 41

@@ -266,7 +266,7 @@ def test_a_crash_in_a_thread_that_the_nif_started_ends_the_process(backend: str)
 def crash_in_thread(backend: str) -> None:
     """In a child process, which does not survive it."""
     print("calling", flush=True)
-    run_on(backend, outcomes_in_thread, SPECIMENS["crash_in_thread"])
+    run_on(backend, outcomes_in, "thread", SPECIMENS["crash_in_thread"])
 
 
 # ---- several at once, and many ----

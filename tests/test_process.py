@@ -193,7 +193,7 @@ def test_kills_at_any_moment_lose_nothing_and_repeat_nothing(
             killing.start_soon(kill, executor)
             while kills < KILLS and number < 60_000:
                 async with anyio.create_task_group() as group:
-                    for number in range(number, number + 100):  # noqa: B020, PLR1704 - goes on
+                    for number in range(number, number + 100):  # noqa: B020 - goes on
                         group.start_soon(call, executor, number)
                 number += 1
 
@@ -424,6 +424,33 @@ def test_limits_of_python_code(
         assert error.value.limit == limit
 
     with_executor(main, max_workers=1, policy=policy)
+
+
+# ---- isolation="auto" ----
+
+
+def test_auto_moves_a_function_when_it_has_crashed(
+    library: NifLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    crash = load_gallery().gallery_segv_read
+
+    async def main() -> None:
+        async with NifExecutor(isolation="auto", max_workers=2) as executor:
+            tiers = []
+            for _ in range(3):
+                with pytest.raises(NifSignal) as error:
+                    await executor.execute_nif(crash)
+                tiers.append(error.value.tier)
+            assert tiers == ["thread", "process", "process"]
+            assert await executor.execute_nif(library.process_id) == os.getpid()
+            assert await executor.execute_nif(remote.process_id) != os.getpid()
+            executor.reset_isolation(crash)
+            with pytest.raises(NifSignal) as error:
+                await executor.execute_nif(crash)
+            assert error.value.tier == "thread"
+
+    run_on("asyncio", main)
+    assert sum("function_moved" in record.getMessage() for record in caplog.records) == 2
 
 
 # ---- starting ----
