@@ -23,6 +23,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 __all__ = ()
@@ -145,10 +146,8 @@ class _Zygote:
         worker.drain()
         for descriptor in (worker.pidfd, worker.stderr):
             del self.workers[descriptor]
-            try:
+            with suppress(KeyError):  # its stderr had ended before
                 self.poll.unregister(descriptor)
-            except KeyError:
-                pass  # its stderr had ended before
             os.close(descriptor)
         news = NEWS.pack(worker.serial, ENDED, worker.pid, status, len(worker.tail))
         self.socket.send(news + worker.tail)
@@ -169,7 +168,7 @@ def _become_worker(core: Any, zygote: int, stderr: int, descriptors: list[int]) 
         core.lib.aionif_forked()
         status = _work(core, zygote, segment, bell, control, setup)
     except BaseException:  # noqa: BLE001 - the end of this process, whatever it was
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
 
@@ -214,7 +213,8 @@ def _make_runner(core: Any, control: int, wanted: dict[str, Any]) -> Any:
     ffi = core.ffi
 
     def run(request: int, length: int, reply: int) -> int:
-        return _import_python_side(wanted).run(core, control, wanted, request, length, reply)
+        side = _import_python_side(wanted)
+        return int(side.run(core, control, wanted, request, length, reply))
 
     return ffi.callback("int64_t(uint64_t, uint64_t, uint64_t)", run)
 

@@ -1,7 +1,7 @@
 """Python callables in a worker process. Loaded by `_child` where they are first needed.
 
-The interpreter's sys.path is the parent's. A callable that was defined in the parent's `__main__` is
-found as multiprocessing finds it: the main module is run once more, under another name.
+The interpreter's sys.path is the parent's. A callable that was defined in the parent's `__main__`
+is found as multiprocessing finds it: the main module is run once more, under another name.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _find(module: str, name: str) -> Any:
     return value
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - what the call came with
     core: Any, control: int, wanted: dict[str, Any], request: int, length: int, reply: int
 ) -> int:
     """Run the callable in the request; return what to tell the parent of the reply."""
@@ -143,7 +143,7 @@ def _failure(error: BaseException) -> Any:
 
 
 def _send(core: Any, control: int, message: Any, reply: int) -> int:
-    """Write the reply to the call's block, or to a memfd of its own; return its length, and which."""
+    """Write the reply to the call's block, or to a memfd; return its length, and which it is."""
     head = (core.ffi.sizeof("struct aionif_block") + 63) & ~63
     room = core.lib.AIONIF_BLOCK - head
     if message.size <= room:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,7 +74,7 @@ def error_of(
     """
     failure = ffi.new("struct aionif_failure *")
     remains = _Remains(call) if tier == "process" else None
-    where = {"function": plan.name, "library": plan.library, "tier": tier}
+    where: dict[str, Any] = {"function": plan.name, "library": plan.library, "tier": tier}
     if not lib.aionif_failure(call, failure):
         lost = CrashReport(message="no memory was left to record it")
         return NifCrash(report=lost, **where), None
@@ -82,7 +83,7 @@ def error_of(
         return NifTimeout(timeout=timeout or 0.0, phase="run", **where), duration
     if failure.limit:
         return NifLimitExceeded(limit=_LIMITS[failure.limit], **where), duration
-    report = lambda: _report(failure, remains)  # noqa: E731 - made when someone looks
+    report = partial(_report, failure, remains)
     return _MAKERS[failure.kind](failure, report, where), duration
 
 

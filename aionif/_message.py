@@ -3,8 +3,9 @@
     pickle's length, number of buffers | length and writability of each | pickle | buffers
 
 Pickle protocol 5 leaves large buffers (of numpy arrays, bytearrays) out of the stream; they are
-written here once, and read once on the other side into memory of its own. So neither side's objects
-lie in memory that the other can still write to. Imports nothing of the package: workers load it too.
+written here once, and read once on the other side into memory of its own. So neither side's
+objects lie in memory that the other can still write to. Imports nothing of the package, as workers
+load it too.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("Message", "read")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import _cffi_backend as backend
 
@@ -101,6 +101,8 @@ def _packer(
     memory = int(plan.struct.result_memory)
 
     def pack(given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if any(isinstance(each, buffer.Buffer) for each in given):
+            given = tuple(e.view() if isinstance(e, buffer.Buffer) else e for e in given)
         arguments = given if plan.prepare is None else plan.prepare(given)
         packer = _Packer()
         if memory:
@@ -137,8 +139,6 @@ def _pack_cffi(expected: Any, argument: Any, packer: _Packer, is_session: bool) 
         here = int(ffi.cast("uintptr_t", ffi.from_buffer(argument)))
         there = packer.add(here, len(argument) + 1, writable=False)  # with the NUL that ends it
         return backend.cast(expected or ffi.typeof("char *"), there)
-    if isinstance(argument, buffer.Buffer):
-        argument = ffi.from_buffer(argument.view())
     if not isinstance(argument, CData):
         return argument  # a number, or what cffi is about to refuse
     ctype = backend.typeof(argument)
@@ -237,7 +237,7 @@ def _check_value(value: Any, ctype: Any) -> None:
             _check_value(item, ctype.item)
 
 
-def _refuse_callback(argument: Any) -> Any:
+def _refuse_callback(argument: Any) -> NoReturn:
     raise NifArgumentError(
         argument="args",
         value=argument,
@@ -246,7 +246,7 @@ def _refuse_callback(argument: Any) -> Any:
     )
 
 
-def _refuse_pointer(argument: Any) -> Any:
+def _refuse_pointer(argument: Any) -> NoReturn:
     raise NifArgumentError(
         argument="args",
         value=argument,
@@ -258,43 +258,50 @@ def _refuse_pointer(argument: Any) -> Any:
 
 # ---- ctypes ----
 
-_CONVERTED = type(ctypes.byref(ctypes.c_int()))
+_DATA = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)  # noqa: SLF001
+_NOT_KNOWN = object()
+_CONVERTED: Any = type(ctypes.byref(ctypes.c_int()))
 _TAG = len("<cparam '")  # in the repr: nothing else tells a pointer from a value
-_POINTER = type(ctypes.POINTER(ctypes.c_int)()).__mro__[1]
+_POINTER: Any = type(ctypes.POINTER(ctypes.c_int)()).__mro__[1]
 
 
 def _pack_ctypes(is_session: bool, _index: int, argument: Any, given: Any, packer: _Packer) -> Any:  # noqa: FBT001
-    target = argument
-    if isinstance(argument, _CONVERTED):
-        if repr(argument)[_TAG] not in "PzZ":
-            return argument  # by value
-        target = argument._obj
-    if isinstance(given, str) and isinstance(argument, _CONVERTED):
-        target = ctypes.create_unicode_buffer(given)
-    elif isinstance(given, ctypes.c_char_p):
-        target = given.value
+    if isinstance(argument, ctypes._CFuncPtr):  # type: ignore[attr-defined] # noqa: SLF001
+        return _refuse_callback(argument)
+    if isinstance(argument, _CONVERTED) and repr(argument)[_TAG] not in "PzZ":
+        return argument  # by value
+    target = _target_of(argument, given)
+    if target is None:
+        return argument
     if isinstance(target, bytes):
         here = ctypes.cast(ctypes.c_char_p(target), ctypes.c_void_p).value or 0
         return ctypes.c_void_p(packer.add(here, len(target) + 1, writable=False))
-    if isinstance(argument, ctypes._CFuncPtr):  # type: ignore[attr-defined] # noqa: SLF001
-        return _refuse_callback(argument)
-    if isinstance(target, _POINTER):
-        if not target:
-            return argument
-        target = target.contents
-    elif not isinstance(target, ctypes.Array) and target is argument:
-        return argument  # by value
-    if isinstance(target, (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)):  # noqa: SLF001
+    if isinstance(target, _DATA):
         here, size = ctypes.addressof(target), ctypes.sizeof(target)
         packer.keep.append(target)  # it is written to when the call has returned
         return ctypes.c_void_p(packer.add(here, size, writable=True))
     return argument if is_session else _check_ctypes_pointer(argument, given)
 
 
+def _target_of(argument: Any, given: Any) -> Any:
+    """Return what an argument points to; None: it is no pointer, or a null one."""
+    if isinstance(given, ctypes.c_char_p):
+        return given.value
+    if isinstance(argument, _POINTER):
+        return argument.contents if argument else None
+    if isinstance(argument, _CONVERTED):
+        if isinstance(given, str):
+            return ctypes.create_unicode_buffer(given)
+        target = argument._obj  # noqa: SLF001 - there is no other way to what it keeps
+        if isinstance(target, _POINTER):
+            return target.contents if target else None
+        return _NOT_KNOWN if target is None or isinstance(target, int) else target
+    return argument if isinstance(argument, (bytes, ctypes.Array)) else None
+
+
 def _check_ctypes_pointer(argument: Any, given: Any) -> Any:
     address = given.value if isinstance(given, ctypes.c_void_p) else given
     if address is None or (isinstance(address, int) and not _LOWEST <= address < _HIGHEST):
         return argument
-    return (
-        argument if isinstance(address, int) and buffer.find(address, 1) else _refuse_pointer(given)
-    )
+    known = isinstance(address, int) and buffer.find(address, 1) is not None
+    return argument if known else _refuse_pointer(given)

@@ -4,8 +4,8 @@ To the core such a call is one of a native function that the catalog has from th
 argument is a pickle. So deadlines, cancellation, crashes and limits are those of any other call.
 
 Results are unpickled here. A worker that is under somebody else's control could make a pickle that
-runs code in this process: for untrusted input in native code, have the callable return bytes, numbers
-or containers of them, and set `NifPolicy(plain_results=True)`, which takes nothing else.
+runs code in this process: for untrusted input in native code, have the callable return bytes,
+numbers or containers of them, and set `NifPolicy(plain_results=True)`, which takes nothing else.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: TC003 - a NamedTuple of it
 from typing import Any, NamedTuple
 
 from anyio import move_on_after
@@ -18,7 +18,15 @@ from aionif._binding import NifFunction, Plan, bind
 from aionif._crash import error_of
 from aionif._native import ffi, lib
 from aionif._wakeup import Seat, function_names
-from aionif.errors import NifArgumentError, NifClosed, NifCrash, NifError, NifRejected, NifTimeout
+from aionif.errors import (
+    NifArgumentError,
+    NifClosed,
+    NifCrash,
+    NifError,
+    NifLimitExceeded,
+    NifRejected,
+    NifTimeout,
+)
 from aionif.policy import ENDINGS, NifPolicy, check_seconds
 from aionif.telemetry.log import call_failed
 
@@ -70,7 +78,7 @@ class Packing(NamedTuple):
     is_python: bool = False
 
 
-class Packed(tuple[Any, ...]):
+class Packed(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have no slots of its own
     """Arguments for another process, with what has to live as long as the call.
 
     block: of the core's arena, or None. keep: more memory. back: what `unpack` is to know.
@@ -251,6 +259,8 @@ def _where(route: Route) -> dict[str, Any]:
 
 def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
     error, duration = error_of(call, route.plan, route.tier, timeout)
+    if isinstance(error, NifLimitExceeded):
+        error.allowed = getattr(route.policy.limits, error.limit)
     if route.on_crash is not None and isinstance(error, NifCrash):
         route.on_crash()
     call_failed(error, duration)

@@ -28,20 +28,23 @@ class Buffer:
 
     size: bytes. readonly: workers can't write to it; this process can.
 
-    It has the buffer protocol (`memoryview(buffer)`, `numpy.frombuffer(buffer, ...)`), and is
-    passed for any pointer argument, as is any view of it. Its pages belong to nobody else and
-    start as zeros. Each worker maps it with the first call that uses it, and it is mapped as long as
-    the worker lives; memory is given back when the buffer is closed, or when nothing refers
+    `view()` is its memory as a memoryview, for `numpy.frombuffer` and the like; from Python 3.12
+    on, the buffer itself has the buffer protocol. The buffer, and any view of it, is passed for any
+    pointer argument. Its pages belong to nobody else and
+    start as zeros. Each worker maps it with the first call that uses it, and keeps it mapped as
+    long as it lives; memory is given back when the buffer is closed, or when nothing refers
     to it or its views any more.
 
     A worker that has had a call with a writable buffer may write to it at any later time too.
 
     Raises:
-        NifArgumentError: size is not a positive number. NifRejected: no memory, or too many buffers.
+        NifArgumentError: size is not a positive number.
+        NifRejected: there is no memory, or too many buffers are open.
     """
 
     def __init__(self, size: int, *, readonly: bool = False) -> None:
-        if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+        given: object = size
+        if not isinstance(given, int) or isinstance(given, bool) or given <= 0:
             raise NifArgumentError(
                 argument="size",
                 value=size,
@@ -151,7 +154,7 @@ def _take_range(room: int) -> int:
 
 
 def find(address: int, size: int) -> tuple[int, bool] | None:
-    """Return the number of the buffer that holds this memory, and whether workers may write to it."""
+    """Return the number of the buffer that holds this memory, and whether workers may write."""
     index = bisect_right(_live, (address, 1 << 62, 0)) - 1
     if index < 0:
         return None

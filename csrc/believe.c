@@ -44,8 +44,8 @@ static bool is_fault(int sig) {
 
 static bool is_possible_failure(const struct aionif_failure *failure, int kind) {
     bool signalled = kind == AIONIF_SIGNAL || kind == AIONIF_OVERFLOW || kind == AIONIF_DENIED;
-    bool known = signalled || kind == AIONIF_PANIC || kind == AIONIF_EXIT ||
-                 kind == AIONIF_UNLOADED;
+    bool known =
+        signalled || kind == AIONIF_PANIC || kind == AIONIF_EXIT || kind == AIONIF_UNLOADED;
     return known && (!signalled || is_fault(failure->signal)) &&
            failure->language >= AIONIF_LANGUAGE_C && failure->language <= AIONIF_LANGUAGE_RUST &&
            failure->frame_count >= 0 && failure->frame_count <= AIONIF_FRAMES;
@@ -109,9 +109,9 @@ static struct aionif__record *lost(struct aionif__worker *worker) {
 
 /* A worker that has failed is not asked twice; its last words come with its death. */
 static struct aionif__record *failed(struct aionif__worker *worker) {
-    bool goes_on = taken.kind == AIONIF_UNLOADED ||
-                   (taken.kind == AIONIF_PANIC &&
-                    atomic_load(&worker->lane->health) == AIONIF__SERVING);
+    bool goes_on =
+        taken.kind == AIONIF_UNLOADED ||
+        (taken.kind == AIONIF_PANIC && atomic_load(&worker->lane->health) == AIONIF__SERVING);
     if (goes_on || worker->process->dead) {
         return &taken;
     }
@@ -176,8 +176,7 @@ void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call
         return;
     }
     struct aionif__segment *there = (struct aionif__segment *)(uintptr_t)aionif__window();
-    const char *source =
-        worker->process->segment->arena[0] + ((char *)block - there->arena[0]);
+    const char *source = worker->process->segment->arena[0] + ((char *)block - there->arena[0]);
     uint64_t back = block->back;
     if (call->plan->entry == AIONIF_PYTHON_ENTRY) {
         back = record->result.integer[0];

@@ -40,8 +40,8 @@ struct aionif__call {
     struct aionif__worker *worker; /* of a call in a lane */
     struct aionif__record *record;
     struct aionif__thread *thread; /* of an inline call */
-    struct aionif_block *block; /* its memory in the process tier */
-    int32_t reply;              /* a memfd that came with its result, or -1 */
+    struct aionif_block *block;    /* its memory in the process tier */
+    int32_t reply;                 /* a memfd that came with its result, or -1 */
     struct aionif__queue *queue;
     struct aionif__call *previous, *next;               /* in the queue */
     struct aionif__call *previous_ending, *next_ending; /* in the watchdog's list */

@@ -114,8 +114,8 @@ static bool take_grant(void) {
     int descriptor;
     memcpy(&descriptor, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof descriptor);
     int access = grant.writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *map = mmap((void *)(uintptr_t)grant.address, grant.length, access,
-                     MAP_SHARED | MAP_FIXED, descriptor, 0);
+    void *map = mmap((void *)(uintptr_t)grant.address, grant.length, access, MAP_SHARED | MAP_FIXED,
+                     descriptor, 0);
     close(descriptor);
     return map != MAP_FAILED;
 }

@@ -18,14 +18,14 @@ enum aionif_limits {
     AIONIF_SYSCALLS = 32,
     AIONIF_PATH = 4096,
     AIONIF_BUILD_ID = 32,
-    AIONIF_MODULES = 12,      /* named in one failure of a process */
-    AIONIF_STDERR = 4096,     /* bytes kept of what a worker process wrote there last */
-    AIONIF_BLOCK = 16384,     /* bytes of one call's memory in a process's lane */
+    AIONIF_MODULES = 12,  /* named in one failure of a process */
+    AIONIF_STDERR = 4096, /* bytes kept of what a worker process wrote there last */
+    AIONIF_BLOCK = 16384, /* bytes of one call's memory in a process's lane */
     AIONIF_BLOCKS = 8192,
-    AIONIF_GRANTS = 8,        /* buffers that one call may use */
+    AIONIF_GRANTS = 8, /* buffers that one call may use */
     AIONIF_BUFFERS = 1024,
-    AIONIF_ENTRIES = 4096,    /* functions that processes can call */
-    AIONIF_PYTHON_ENTRY = 1,  /* the one that runs Python callables */
+    AIONIF_ENTRIES = 4096,   /* functions that processes can call */
+    AIONIF_PYTHON_ENTRY = 1, /* the one that runs Python callables */
 };
 
 enum aionif_outcome {
@@ -161,8 +161,8 @@ struct aionif_failure {
     int32_t displaced; /* another handler ran first: address and code are lost */
     int32_t thread;
     int32_t timed_out;
-    int32_t limit;   /* enum aionif_limit: what was exceeded */
-    int32_t process; /* id of the worker process */
+    int32_t limit;        /* enum aionif_limit: what was exceeded */
+    int32_t process;      /* id of the worker process */
     int32_t error_number; /* errno when the signal came */
     uint64_t address;
     uint64_t registers[AIONIF_REGISTERS];
@@ -265,14 +265,15 @@ int aionif_collect(struct aionif_port *port, uint64_t *events, int rest);
 int aionif_take_notice(struct aionif_notice *out);
 
 /* The process tier. Functions that return int: 0, or an errno. */
-uint64_t aionif_window(uint64_t address, uint64_t length); /* where; 0: not free. 0, 0: the one in use */
+uint64_t aionif_window(uint64_t address,
+                       uint64_t length); /* where; 0: not free. 0, 0: the one in use */
 uint64_t aionif_window_size(void);
-uint64_t aionif_arena(void); /* where blocks begin */
+uint64_t aionif_arena(void);       /* where blocks begin */
 int aionif_zygote_use(int socket); /* takes the descriptor over; -1: there is none any more */
 int aionif_zygote_lost(void);      /* whether there is none */
 int aionif_catalog_open(void);     /* a descriptor for the zygote; -1: no memory */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
-int aionif_ears(void);             /* descriptor that is readable when something has happened */
+int aionif_ears(void); /* descriptor that is readable when something has happened */
 void aionif_hear(void);
 int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* ids; how many */
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
@@ -292,7 +293,7 @@ struct aionif_child {
 };
 int aionif_catalog_use(int descriptor);
 int aionif_child_enter(const struct aionif_child *child); /* maps the lane */
-void aionif_child_warm(void); /* loads what the catalog names so far */
+void aionif_child_warm(void);                             /* loads what the catalog names so far */
 int aionif_child_serve(void); /* until told to stop; never returns after a crash */
 
 int aionif_cancel(uint64_t call);

@@ -94,7 +94,8 @@ static struct aionif__call *make_call(struct aionif__thread *self,
     call->stage = AIONIF__WAITING;
     call->block = self->door.block;
     if ((plan->result_memory && !call->memory) ||
-        (target->pool->settings.is_process && count > AIONIF__SLOT_WORDS) || !aionif__call_keep_words(call, words, count) ||
+        (target->pool->settings.is_process && count > AIONIF__SLOT_WORDS) ||
+        !aionif__call_keep_words(call, words, count) ||
         (call->deadline_ns && !aionif__deadline_add(call))) {
         aionif__call_free(call);
         return NULL;

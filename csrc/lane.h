@@ -81,7 +81,8 @@ struct aionif__lane {
     uint32_t submitted; /* records ever queued */
     uint32_t collected; /* records ever taken back; submitted - collected <= AIONIF__SLOTS */
     /* Written by the worker. */
-    _Atomic uint32_t parked __attribute__((aligned(AIONIF__PAGE))); /* a futex: 1 while the worker sleeps on it */
+    _Atomic uint32_t parked
+        __attribute__((aligned(AIONIF__PAGE))); /* a futex: 1 while the worker sleeps on it */
     _Atomic uint32_t publishing;
     _Atomic uint32_t health;
     _Atomic int32_t tid;

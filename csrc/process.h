@@ -15,11 +15,11 @@ struct aionif__process {
     bool lied;
     bool leaving;
     int wait_status;
-    int limit;              /* enum aionif_limit: what it was killed for */
-    uint32_t served, owed;  /* calls ever put in its lane; grants that it has to take first */
-    uint64_t timed_call;    /* whose use of the CPU is measured, from `cpu_base_ns` */
+    int limit;             /* enum aionif_limit: what it was killed for */
+    uint32_t served, owed; /* calls ever put in its lane; grants that it has to take first */
+    uint64_t timed_call;   /* whose use of the CPU is measured, from `cpu_base_ns` */
     int64_t cpu_base_ns;
-    int64_t fed_ns; /* when a call was last put into its lane */
+    int64_t fed_ns;           /* when a call was last put into its lane */
     char text[AIONIF_STDERR]; /* the end of its stderr */
     uint32_t text_length;
     uint64_t granted[AIONIF_BUFFERS]; /* of each buffer: generation << 1 | writable */

@@ -22,10 +22,9 @@ uint64_t aionif_window(uint64_t address, uint64_t length) {
     if (!length) {
         return window;
     }
-    void *got = mmap((void *)(uintptr_t)address, length, PROT_NONE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
-                         (address ? MAP_FIXED_NOREPLACE : 0),
-                     -1, 0);
+    void *got = mmap(
+        (void *)(uintptr_t)address, length, PROT_NONE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (address ? MAP_FIXED_NOREPLACE : 0), -1, 0);
     if (got == MAP_FAILED) {
         return 0;
     }

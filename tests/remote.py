@@ -1,4 +1,4 @@
-"""Python callables that tests run in worker processes; a module that costs little to import there."""
+"""Python callables that tests run in worker processes; it costs little to import there."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_thread_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any])
 
 
 # Nothing has to run in a process of its own here: each crash is in one.
-@specimens(lambda row: True)
+@specimens(bool)
 def test_process_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any]) -> None:
     outcomes, tainted = run(outcomes_in, "process", specimen)
     for outcome in outcomes:

@@ -31,7 +31,16 @@ from aionif import (
 )
 from aionif._zygote import _zygote
 from tests import remote
-from tests.support import DEADLINE, POLL, build_library, gather, load_gallery, run_on, until
+from tests.support import (
+    DEADLINE,
+    POLL,
+    build_library,
+    gather,
+    holdings,
+    load_gallery,
+    run_on,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +69,11 @@ SOURCE = """
     void drop_text(char *text) { free(text); }
     void out(char **text, const char *from) { *text = strdup(from); }
     void spin(void) { for (;;) __asm__ volatile(""); }
-    void say_and_crash(const char *text) { fputs(text, stderr); fflush(stderr); *(volatile int *)0 = 1; }
+    void say_and_crash(const char *text) {
+        fputs(text, stderr);
+        fflush(stderr);
+        *(volatile int *)0 = 1;
+    }
     void *grab(long bytes) { char *p = malloc(bytes); p[0] = 1; return p; }
     int write_file(const char *path, long bytes) {
         FILE *file = fopen(path, "w");
@@ -364,7 +377,7 @@ def mapped_in(pid: int, address: int) -> str:
 
 
 def test_buffers_give_their_memory_back() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = holdings().descriptors
     buffers = [Buffer(1 << 20) for _ in range(50)]
     kept = buffers[0].view()
     addresses = {buffer.address for buffer in buffers}
@@ -372,7 +385,7 @@ def test_buffers_give_their_memory_back() -> None:
     del buffers
     kept[5] = 1  # a view keeps its buffer
     del kept
-    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert holdings().descriptors <= before + 1
     assert Buffer(1 << 20).address in addresses
 
 
@@ -387,7 +400,7 @@ def test_buffers_give_their_memory_back() -> None:
         ("file_size", 1000, "write_file", 100_000),
     ],
 )
-def test_limits_of_native_code(
+def test_limits_of_native_code(  # noqa: PLR0913, PLR0917 - a row of the table
     library: NifLibrary, tmp_path: Path, limit: str, value: float, name: str, amount: int | None
 ) -> None:
     arguments: list[Any] = [] if amount is None else [amount]
@@ -416,7 +429,7 @@ def test_limits_of_native_code(
 def test_limits_of_python_code(
     limit: str, value: int, function: Any, arguments: tuple[Any, ...]
 ) -> None:
-    policy = NifPolicy(limits=NifLimits(**{limit: value}))  # type: ignore[arg-type]
+    policy = NifPolicy(limits=NifLimits(**{limit: value}))
 
     async def main(executor: NifExecutor) -> None:
         with pytest.raises(NifLimitExceeded) as error:
@@ -548,7 +561,7 @@ def test_a_fork_of_the_parent_leaves_the_workers_alone(probe: NifLibrary) -> Non
         child = os.fork()
         if not child:
             os._exit(0)
-        os.waitpid(child, 0)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - it ends at once
         assert await executor.execute_nif(probe.add, 1, 2) == 3
 
     with_executor(main, max_workers=1)

@@ -3,8 +3,8 @@
 Hypothesis draws them: scalars of every kind and width, pointers, structs of every shape, up to
 sixteen arguments, every kind of result. Each becomes a C function that copies the bytes of all its
 arguments into a buffer, and makes its result of them; all of them are one library, compiled once.
-Each function is then called directly, through all tiers with cffi, and through those of this process
-with ctypes; the copied bytes and the bytes of the result must be the same.
+Each function is then called directly, through all tiers with cffi, and through those of this
+process with ctypes; the copied bytes and the bytes of the result must be the same.
 """
 
 from __future__ import annotations
