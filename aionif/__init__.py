@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import resources as _resources
 
 from aionif._binding import NifFunction
+from aionif._learn import Lesson, learn_sandbox
+from aionif._seal import SealNote, SealReport, seal_process
 from aionif.buffer import Buffer
 from aionif.errors import (
     CrashReport,
@@ -27,11 +29,14 @@ from aionif.executor import NifExecutor, NifSession, Statistics, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
 from aionif.policy import NifLimits, NifPolicy
+from aionif.sandbox import Limits, Sandbox
 
 __all__ = (
     "Buffer",
     "CrashReport",
     "Frame",
+    "Lesson",
+    "Limits",
     "NifArgumentError",
     "NifClosed",
     "NifCrash",
@@ -51,11 +56,16 @@ __all__ = (
     "NifSyscallDenied",
     "NifTimeout",
     "NifWorkerLost",
+    "Sandbox",
+    "SealNote",
+    "SealReport",
     "Statistics",
     "call_nif",
     "execute_nif",
     "get_include",
+    "learn_sandbox",
     "load",
+    "seal_process",
 )
 
 __version__ = "0.1.0"

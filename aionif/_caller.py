@@ -106,10 +106,10 @@ class Caller:
                     raise
                 result = result_of(route, seat, call, kind, timeout)
             elif outcome > _YIELD:
-                seat.turn_is_due = True
+                seat.owe_turn()
                 raise refusal(route, door, outcome, timeout)
         if outcome == _YIELD:
-            seat.turn_is_due = True
+            seat.owe_turn()
         if route.unpack is not None:
             result = route.unpack(result, args, door)
         finish = route.plan.finish

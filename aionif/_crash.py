@@ -149,7 +149,7 @@ _MAKERS: dict[int, _Maker] = {
         **where,
     ),
     lib.AIONIF_EXIT: lambda failure, report, where: NifExit.deferred(
-        report, status=int(failure.status), **where
+        report, status=None if failure.status == lib.AIONIF_NO_STATUS else failure.status, **where
     ),
     lib.AIONIF_DENIED: lambda failure, report, where: NifSyscallDenied.deferred(
         report,

@@ -9,6 +9,7 @@ The module imports nothing of aionif, so that a child process can read the table
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,8 @@ class Specimen:
 
     arguments: tuple[int | bytes, ...]
     outcome: Outcome
-    """The error's class name; "result" for a call that returns, "death" for one that nothing stops:
-    the fault is on a thread that aionif does not own."""
+    """The error's class name; "result" for a call that returns, "death" for one that nothing stops,
+    as its fault is on a thread that aionif does not own, or as this libc's exit() holds a lock."""
 
     signal: Signals | None
     """The signal that ends an unprotected process, None where none does."""
@@ -137,10 +138,21 @@ _OVERFLOWS = (
     _specimen("overflow_alloca", "NifStackOverflow", Signals.SIGSEGV),
 )
 
+
+def _exit_is_stopped() -> bool:
+    """Whether `exit` can be: from glibc 2.41 on it holds a lock to its end (csrc/exits.c)."""
+    name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    numbers = version.split(".")
+    readable = name == "glibc" and all(number.isdigit() for number in numbers)
+    return readable and [int(number) for number in numbers] < [2, 41]
+
+
+_EXIT: Outcome = "NifExit" if _exit_is_stopped() else "death"
+
 _EXITS = (
-    _specimen("exit", "NifExit", value=3, note="runs atexit handlers first"),
+    _specimen("exit", _EXIT, value=3, note="runs atexit handlers first"),
     _specimen("underscore_exit", "NifExit", value=4),
-    _specimen("quick_exit", "NifExit", value=5, note="runs at_quick_exit handlers first"),
+    _specimen("quick_exit", _EXIT, note="with status 5, which NifExit is not told"),
     _specimen("pthread_exit", "NifPanic", value=0, note="a forced unwind that ends the thread"),
 )
 

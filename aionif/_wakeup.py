@@ -182,6 +182,9 @@ class Seat:
         """Give way to other tasks, and meet a cancellation that is pending."""
         raise NotImplementedError
 
+    def owe_turn(self) -> None:
+        """Have the next call give way to other tasks, unless the loop has turned by then."""
+
     def is_over(self) -> bool:
         """Whether the loop is closed for good."""
         raise NotImplementedError
@@ -243,6 +246,14 @@ class AsyncioSeat(Seat):
 
     async def take_turn(self) -> None:
         await asyncio.sleep(0)
+
+    def owe_turn(self) -> None:
+        if not self.turn_is_due:
+            self.turn_is_due = True
+            self.loop.call_soon(self._turned)  # where calls are rare it comes before the next one
+
+    def _turned(self) -> None:
+        self.turn_is_due = False
 
     def is_over(self) -> bool:
         return bool(self.loop.is_closed())

@@ -283,16 +283,20 @@ class NifPanic(NifCrash):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NifExit(NifCrash):
-    """The call tried to end the process; status is what it gave to `exit`."""
+    """The call tried to end the process; status is what it gave to `exit`.
 
-    status: int
+    None: it called `quick_exit`, which does not tell.
+    """
 
-    def as_term(self) -> tuple[Literal["nif_exit"], int]:
+    status: int | None
+
+    def as_term(self) -> tuple[Literal["nif_exit"], int | None]:
         """Return ("nif_exit", status)."""
         return ("nif_exit", self.status)
 
     def _what(self) -> str:
-        return f"the call tried to exit the process with status {self.status}"
+        given = "" if self.status is None else f" with status {self.status}"
+        return f"the call tried to exit the process{given}"
 
     def _remedy(self) -> str:
         return "Have the function return an error instead; exc.report.render() shows where."

@@ -21,7 +21,8 @@ __all__ = ("call_nif", "inline_route")
 
 _DEFAULT_POLICY = NifPolicy()
 
-_routes: dict[Any, Route] = {}
+# Of functions whose calls need nothing special: their route, and what a call takes of it.
+_plain: dict[Any, tuple[Route, Any, Any, Any]] = {}
 
 
 def inline_route(fn: Any, policy: NifPolicy | None, *, is_awaited: bool = False) -> Route:
@@ -51,27 +52,28 @@ def call_nif(
     same errors as in `execute_nif`; `exit()` is not stopped. A call past its timeout, in seconds,
     is stopped where that is safe, and raises NifTimeout when it returns where it is not.
     """
-    try:
-        route = _routes.get(fn)
-    except TypeError:  # ctypes functions can't be hashed
-        route = None
-    door = _doors.door
-    if route is None or policy is not None or door is None:
-        door = door or new_door()
-        route = inline_route(fn, policy)
-        if isinstance(fn, NifFunction) and policy is None:
-            _routes[fn] = route
-    if timeout is not None or not route.is_plain:
-        return call_inline(route, door, args, timeout)
-    # The rest is call_inline() again, for a call that needs nothing special: half of its price.
-    try:
-        if route.prepare is not None:
-            args = route.prepare(args)
-        door.target = route.target
-        result = route.capture(*args)
-    except CONVERSION_ERRORS as problem:
-        door.target = ffi.NULL
-        raise complaint(route.plan, args, problem) from problem
-    if door.outcome:
-        return settle_inline(route, door, args)
-    return result
+    # The price of a short call is mostly that of these lines, so nothing is looked up twice.
+    if timeout is None and policy is None:
+        try:
+            route, prepare, capture, target = _plain[fn]
+        except (KeyError, TypeError):  # TypeError: ctypes functions can't be hashed
+            pass
+        else:
+            door = _doors.door
+            if door is None:
+                door = new_door()
+            try:
+                if prepare is not None:
+                    args = prepare(args)
+                door.target = target
+                result = capture(*args)
+            except CONVERSION_ERRORS as problem:
+                door.target = ffi.NULL
+                raise complaint(route.plan, args, problem) from problem
+            if door.outcome:
+                return settle_inline(route, door, args)
+            return result
+    route = inline_route(fn, policy)
+    if route.is_plain and isinstance(fn, NifFunction) and policy is None:
+        _plain[fn] = (route, route.prepare, route.capture, route.target)
+    return call_inline(route, _doors.door or new_door(), args, timeout)

@@ -161,7 +161,7 @@ def _specimen(kind: Any) -> Specimen:
         raise NifArgumentError(
             argument="kind",
             value=kind,
-            problem="would end this process: its fault is on a thread that aionif does not own",
+            problem="would end this process: nothing stops it, here at least",
         )
     try:
         _gallery.library_path(specimen.language)

@@ -34,11 +34,16 @@ async def bare() -> None:
     await future
 
 
-async def at_once(scale: Scale) -> list[Row]:
-    """Gather 1,000 calls: ours, the thread pool's, and coroutines that await a bare future.
+async def nothing() -> None:
+    """Return at once."""
 
-    The last is the floor: what asyncio takes for a task, a future and a turn of the loop, with no
-    call behind it.
+
+async def at_once(scale: Scale) -> list[Row]:
+    """Gather 1,000 calls: ours, the thread pool's, and two kinds of coroutines with no call.
+
+    Those that await a bare future are the floor of a call that suspends: a task, a future and a
+    turn of the loop. Those that return at once are the floor of any: what the thread pool takes
+    over theirs is the most that the first ratio can be on this machine.
     """
     repeats = scale.pick(20, 1)
     async with sides() as both:
@@ -47,10 +52,12 @@ async def at_once(scale: Scale) -> list[Row]:
                 "ours": lambda: gathered(both.ours, _CALLS, repeats),
                 "pool": lambda: gathered(both.pool, _CALLS, scale.pick(5, 1)),
                 "floor": lambda: gathered(bare, _CALLS, repeats),
+                "nothing": lambda: gathered(nothing, _CALLS, repeats),
             },
             scale.rounds,
         )
     ours, pool, floor = (statistics.median(taken[key]) / 1000 for key in ("ours", "pool", "floor"))
+    least = statistics.median(taken["nothing"]) / 1000
     return [
         ratio_row(
             "1,000 at once: faster than a thread pool",
@@ -59,6 +66,14 @@ async def at_once(scale: Scale) -> list[Row]:
             target=6.0,
             better="high",
             detail=f"{ours:.2f} / {pool:.1f} us a call",
+        ),
+        ratio_row(
+            "the same of coroutines that return at once: the most there is",
+            taken["pool"],
+            taken["nothing"],
+            target=None,
+            better="high",
+            detail=f"{least:.2f} / {pool:.1f} us a call",
         ),
         ratio_row(
             "1,000 at once: over a gather of bare futures",

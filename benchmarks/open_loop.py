@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks._arrivals import run_open_loop
 from benchmarks._measure import Row, Scale, percentile, ratio_row, rounds
 from benchmarks._subjects import sides
+from benchmarks.concurrent import nothing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,10 +33,6 @@ async def _one_round(
     return cpu
 
 
-async def _nothing() -> None:
-    """Return at once: what is left is the arrival itself, the loop's wake-up and the task."""
-
-
 def _details(figures: dict[str, Figures], key: str) -> str:
     ours, pool, nothing = (statistics.median(figures[side][key]) for side in _SIDES)
     return f"{ours:.0f} / {pool:.0f} us; an arrival alone {nothing:.0f} us"
@@ -49,7 +46,7 @@ def _beyond(figures: dict[str, Figures], side: str, key: str) -> list[float]:
 async def _at_rate(scale: Scale, rate: int, count: int) -> list[Row]:
     figures: dict[str, Figures] = {side: {"p50": [], "p99": [], "cpu": []} for side in _SIDES}
     async with sides() as both:
-        calls = {"ours": both.ours, "pool": both.pool, "nothing": _nothing}
+        calls = {"ours": both.ours, "pool": both.pool, "nothing": nothing}
         await rounds(
             {
                 side: lambda side=side: _one_round(calls[side], rate, count, figures[side])  # type: ignore[misc]

@@ -32,6 +32,7 @@ __all__ = ("Abortions", "Crashes", "Holding", "abortions", "crashes")
 _TASKS = 8
 _WORKERS = 2
 _TIMEOUT = 0.5e-3  # seconds: a loop of malloc is well under way
+_PATIENCE = 10.0  # seconds; a call is asked to end for some 5 s
 _SAMPLES = 10
 _KINDS = ("NifSignal", "NifStackOverflow", "NifPanic", "NifExit")
 
@@ -40,6 +41,7 @@ LEAKING = frozenset({
     "malloc_locked",  # a lock for good, and with it a thread
     "cxx_throwing_destructor",  # an exception that std::terminate() was called for
     "cxx_noexcept",
+    "cxx_what_crashes",  # an exception that can't be asked what it is
     "rust_panic_literal",  # the payload: a panic must not be ended from outside of Rust
     "rust_panic_format",
     "rust_index_out_of_bounds",
@@ -77,7 +79,11 @@ class Crashes:
 
 @dataclass(frozen=True, kw_only=True)
 class Abortions:
-    """The timeout part. wedged: calls that were asked to end and never did."""
+    """The timeout part: `count` calls were running at their deadline, and were asked to end.
+
+    abandoned: none of the policy's attempts met the loop outside of libc; later ones may have.
+    wedged: threads that are left when all is over.
+    """
 
     count: int
     seconds: float
@@ -85,6 +91,10 @@ class Abortions:
     abandoned: int
     retired: int
     wedged: int
+
+
+def _threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 def _holding(done: int) -> Holding:
@@ -170,33 +180,38 @@ async def crashes(count: int) -> Crashes:
 
 
 async def abortions(count: int) -> Abortions:
-    """Stop `count` calls of an endless loop of malloc and free."""
+    """Stop `count` calls of an endless loop of malloc and free, each while it runs.
+
+    There are more workers than tasks, as a call that waits for one would end in the queue.
+    """
     cdef = _gallery.SPECIMENS["spin_malloc"].cdef
     function = aionif.load(_gallery.library_path("c"), cdef).gallery_spin_malloc
     policy = aionif.NifPolicy(max_lost_threads=count)
+    threads = _threads()
     started = time.perf_counter()
-    async with aionif.NifExecutor(max_workers=_WORKERS, policy=policy) as executor:
+    async with aionif.NifExecutor(max_workers=2 * _WORKERS, policy=policy) as executor:
 
         async def some() -> None:
-            for _ in range(count // _WORKERS):
+            running = 0
+            while running < count // _WORKERS:
                 try:
                     await executor.execute_nif(function, timeout=_TIMEOUT)
-                except aionif.NifTimeout:
-                    continue
+                except aionif.NifTimeout as error:
+                    running += error.phase == "run"
 
         await asyncio.gather(*(some() for _ in range(_WORKERS)))
         seconds = time.perf_counter() - started
-        deadline = time.monotonic() + 10
-        while executor.statistics().running and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        found = executor.statistics()
+    deadline = time.monotonic() + _PATIENCE
+    while _threads() > threads and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    found = executor.statistics()
     return Abortions(
-        count=found.timed_out,
+        count=count // _WORKERS * _WORKERS,
         seconds=seconds,
         aborted=found.aborted,
         abandoned=found.abandoned,
         retired=found.retired,
-        wedged=found.abandoned + found.running,
+        wedged=_threads() - threads,
     )
 
 
@@ -218,7 +233,7 @@ def _crash_table(found: Crashes) -> Iterator[str]:
 
 def _abort_table(found: Abortions) -> Iterator[str]:
     yield (
-        f"{found.count:,} timeouts of a malloc loop in {found.seconds:.1f} s: "
+        f"{found.count:,} loops of malloc stopped in {found.seconds:.1f} s: "
         f"{found.aborted:,} aborted, {found.abandoned} abandoned, {found.retired} retired, "
         f"{found.wedged} wedged"
     )

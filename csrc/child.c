@@ -232,7 +232,9 @@ int aionif_child_enter(const struct aionif_child *given) {
     segment = map;
     segment->lane.bell.descriptor = child.bell;
     struct aionif__thread *self = aionif__thread_current();
-    if (!self || !aionif__worker_enter(self, &segment->lane, &segment->settings)) {
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    if (!self || !aionif__worker_enter(self, &segment->lane, &segment->settings, blocked)) {
         return ENOMEM;
     }
     self->is_process = true;

@@ -81,6 +81,26 @@ static bool is_short(const struct aionif__call *call) {
     return call->plan->usual_ns && call->plan->usual_ns < SHORT_NS;
 }
 
+/* A worker that has short calls of its own while others of this port wait; NULL: there is none. */
+struct aionif__worker *aionif__to_feed(const struct aionif_port *port) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        const struct aionif__call *waiting = pool->pending.first;
+        if (!waiting || waiting->port != port || waiting->strand || !is_short(waiting)) {
+            continue;
+        }
+        for (uint32_t i = 0; i < pool->worker_count; i++) {
+            struct aionif__worker *worker = pool->workers[i];
+            const struct aionif__call *first =
+                worker->calls[worker->lane->collected % AIONIF__SLOTS];
+            if (!worker->reserved && serves(worker) && load_of(worker) && first &&
+                is_short(first)) {
+                return worker;
+            }
+        }
+    }
+    return NULL;
+}
+
 static struct aionif__worker *start_worker(struct aionif_pool *pool) {
     if (pool->worker_count == pool->settings.max_workers) {
         return NULL;

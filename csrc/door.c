@@ -158,13 +158,16 @@ static bool watch(struct aionif__call *call) {
     expect_bell(call->port);
     worker->watchers++;
     aionif__unlock();
-    bool finished = aionif__lane_watch(worker->lane, record, call->submitted_ns + patience);
+    int64_t until = call->submitted_ns + patience;
+    bool finished = aionif__lane_watch(worker->lane, record, until);
+    /* Seen, but late: who gives way may wait for all others that want this CPU. */
+    bool paid = finished && aionif__now_ns() < until + WATCH_MARGIN_NS;
     aionif__lock();
     worker->watchers--;
     if (!worker->pool) {
         aionif__collect(worker); /* it has been taken out meanwhile, its pool perhaps freed */
     } else {
-        note_watch(worker->pool, finished);
+        note_watch(worker->pool, paid);
         if (finished) {
             aionif__collect_pool(worker->pool);
         }

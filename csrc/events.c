@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { NOTICES = 64 };
+enum { NOTICES = 64, FEED_NS = 50000, STEP_NS = 15000 };
 
 static struct aionif_notice notices[NOTICES];
 static uint32_t notice_first, notice_count;
@@ -170,10 +170,13 @@ static void note_taint(void) {
     }
 }
 
-static int take_all(struct aionif_port *port, uint64_t *out) {
+static void collect_all(void) {
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         aionif__collect_pool(pool);
     }
+}
+
+static int take_all(struct aionif_port *port, uint64_t *out) {
     note_taint();
     enum {
         MOST = AIONIF_EVENTS - 2
@@ -184,6 +187,29 @@ static int take_all(struct aionif_port *port, uint64_t *out) {
         out[count++] = AIONIF_EVENT_NOTICE;
     }
     return count;
+}
+
+/* A turn of a loop takes longer than dozens of short calls. So where this loop's short calls wait for
+ * room in a lane, its thread feeds the workers from here for a while, and hears of all that ended in
+ * one turn. Under the lock, but for the waits. */
+static void feed(struct aionif_port *port) {
+    int64_t now = aionif__now_ns(), until = now + FEED_NS;
+    for (struct aionif__worker *worker; now < until && (worker = aionif__to_feed(port));) {
+        struct aionif__lane *lane = worker->lane;
+        struct aionif__record *last = aionif__lane_at(lane, lane->submitted - 1);
+        worker->watchers++;
+        aionif__unlock();
+        bool ended = aionif__lane_await(lane, last, now + STEP_NS);
+        aionif__lock();
+        worker->watchers--;
+        if (!ended) {
+            return;
+        }
+        if (worker->pool) { /* else it was taken out meanwhile */
+            aionif__collect_pool(worker->pool);
+        }
+        now = aionif__now_ns();
+    }
 }
 
 /* Takes events into `out` (AIONIF_EVENTS places) and returns how many. Where calls remain, the loop
@@ -197,13 +223,17 @@ int aionif_collect(struct aionif_port *port, uint64_t *out, int rest) {
     }
     aionif__lock();
     aionif__reap_strays();
+    collect_all();
+    feed(port);
     int count = take_all(port, out);
     port->draining = count > 0 && port->outstanding > 0 && rest;
     if (!port->draining) {
         atomic_store(&port->bell.armed, 1);
         aionif__process_arm_all();
-        if (count == 0 && (count = take_all(port, out)) > 0) {
-            port->draining = port->outstanding > 0 && rest;
+        if (count == 0) {
+            collect_all();
+            count = take_all(port, out);
+            port->draining = count > 0 && port->outstanding > 0 && rest;
         }
     }
     int more = port->draining;

@@ -2,7 +2,14 @@
  *
  * exit() first runs what atexit registered, the newest first. A handler of ours, registered anew
  * whenever a function is bound, is therefore met before those of libraries that came earlier: it ends
- * the call there, with nothing else having run. Libraries loaded in between have run theirs.
+ * the call there, with nothing else having run. Libraries loaded in between have run theirs. exit()
+ * strikes a handler off its list before it runs it, so there is one for each worker: several may be
+ * in exit() at once, and one that found ours gone would run those of the process. quick_exit() has
+ * a list of its own. It must not get to its end either, as libc then takes no more handlers of either
+ * kind; its status is lost on the way, as its handlers are not told.
+ *
+ * From glibc 2.41 on exit() takes a lock that is never given back: were a call ended there, the exit of
+ * the process itself would wait for ever. There exit() is not stopped.
  *
  * _exit() is a system call and nothing else, so each worker has a seccomp filter, for its thread only,
  * that traps exit_group and what the policy denies. Filters are inherited by every program that the
@@ -24,9 +31,11 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gnu/lib-names.h>
+#include <gnu/libc-version.h>
 #include <link.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -41,7 +50,49 @@ static void on_exit_handler(int status, void *unused) {
     aionif__fault_exit(status);
 }
 
-void aionif__exits_watch(void) { on_exit(on_exit_handler, NULL); }
+static void on_quick_exit_handler(void) { aionif__fault_exit(AIONIF_NO_STATUS); }
+
+static _Atomic int alive, most; /* workers */
+
+/* Any libc but a glibc whose version can be read, and is older, may. */
+bool aionif__exits_hold_a_lock(void) {
+    static _Atomic int known; /* 1: no, 2: yes */
+    if (!atomic_load(&known)) {
+        int major = 0, minor = 0;
+        sscanf(gnu_get_libc_version(), "%d.%d", &major, &minor);
+        atomic_store(&known, major == 2 && minor < 41 ? 1 : 2);
+    }
+    return atomic_load(&known) == 2;
+}
+
+static void watch(int count) {
+    for (int i = 0; i < count; i++) {
+        on_exit(on_exit_handler, NULL);
+        at_quick_exit(on_quick_exit_handler);
+    }
+}
+
+void aionif__exits_watch(void) {
+    aionif__exits_hold_a_lock(); /* known from here on, and so to signal handlers */
+    watch(atomic_load(&most) + 1);
+}
+
+void aionif__exits_watch_again(bool quick) {
+    if (quick) {
+        at_quick_exit(on_quick_exit_handler);
+    } else {
+        on_exit(on_exit_handler, NULL);
+    }
+}
+
+void aionif__exits_worker(int change) {
+    int now = atomic_fetch_add(&alive, change) + change, before = atomic_load(&most);
+    while (now > before && !atomic_compare_exchange_weak(&most, &before, now)) {
+    }
+    if (now > before) {
+        watch(now - before);
+    }
+}
 
 static bool addresses_are_random(void) {
     char setting = '2';

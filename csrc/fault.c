@@ -168,6 +168,13 @@ static bool is_filtered(const siginfo_t *info) {
            info->si_errno == AIONIF__FILTER_MARK;
 }
 
+/* Forbidden by the policy that this process is sealed with. Outside a call nothing is to be saved:
+ * the process dies of it. */
+static bool is_sealed_off(const siginfo_t *info) {
+    return info->si_signo == SIGSYS && info->si_code == SYS_SECCOMP &&
+           info->si_errno == AIONIF_SEAL_MARK;
+}
+
 static void finish_filtered(const siginfo_t *info, ucontext_t *context) {
     if (info->si_syscall == SYS_exit_group) {
         aionif__exit_group((int)context_syscall_argument(context));
@@ -177,10 +184,10 @@ static void finish_filtered(const siginfo_t *info, ucontext_t *context) {
 
 static int ending_of(struct aionif__thread *self, const siginfo_t *info,
                      const ucontext_t *context) {
-    if (!is_filtered(info)) {
+    if (!is_filtered(info) && !is_sealed_off(info)) {
         return AIONIF__FAULTED;
     }
-    if (info->si_syscall != SYS_exit_group) {
+    if (is_sealed_off(info) || info->si_syscall != SYS_exit_group) {
         self->failure.kind = AIONIF_DENIED;
         self->failure.syscall = info->si_syscall;
         return AIONIF__DENIED;
@@ -188,6 +195,12 @@ static int ending_of(struct aionif__thread *self, const siginfo_t *info,
     self->failure.kind = AIONIF_EXIT;
     self->failure.status = (int)context_syscall_argument(context);
     return AIONIF__EXITED;
+}
+
+/* Below frames of Python, whose state can't be unwound, and of an exit() that holds a lock to its end. */
+static bool is_beyond_recovery(const struct aionif__thread *self) {
+    return ((self->traits & AIONIF__IN_PYTHON) && !self->is_process) ||
+           ((self->traits & AIONIF__IN_EXIT) && aionif__exits_hold_a_lock());
 }
 
 static void on_fault(int sig, siginfo_t *info, void *opaque) {
@@ -205,11 +218,13 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
         begin_recording(self, invocation, context);
         record_stack(self, invocation, info, context);
         self->recording = NULL;
-        if ((self->traits & AIONIF__IN_PYTHON) && !self->is_process) {
+        if (!is_beyond_recovery(self)) {
+            resume(self, invocation, context, ending);
+        } else if (is_filtered(info)) {
+            finish_filtered(info, context);
+        } else {
             context->uc_mcontext = before;
             aionif__chain_pass(sig, info, context);
-        } else {
-            resume(self, invocation, context, ending);
         }
     } else if (is_filtered(info)) {
         finish_filtered(info, context);
@@ -263,11 +278,11 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
     errno = error_number;
 }
 
-/* Called from an exit handler, on the stack of the call that called exit(). */
+/* Called from an exit handler, on the stack of the call that called exit() or quick_exit(). */
 void aionif__fault_exit(int status) {
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
-    if (!invocation || !self->contains_exit || getpid() != owner ||
+    if (!invocation || !self->contains_exit || aionif__exits_hold_a_lock() || getpid() != owner ||
         !on_call_stack(invocation, (uintptr_t)__builtin_frame_address(0))) {
         return;
     }
@@ -281,7 +296,7 @@ void aionif__fault_exit(int status) {
     self->armed = NULL;
     /* exit() has struck the handler that got us here off its list. The place is free again, so this
      * allocates nothing, and the next exit() is met as this one was. */
-    aionif__exits_watch();
+    aionif__exits_watch_again(status == AIONIF_NO_STATUS);
     aionif__invoke_leave(invocation, AIONIF__EXITED);
 }
 

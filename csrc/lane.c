@@ -54,7 +54,7 @@ static void give_way(const _Atomic int32_t *other_cpu) {
     }
 }
 
-bool aionif__lane_watch(const struct aionif__lane *lane, struct aionif__record *record,
+bool aionif__lane_await(const struct aionif__lane *lane, const struct aionif__record *record,
                         int64_t until_ns) {
     do {
         give_way(&lane->cpu);
@@ -66,6 +66,14 @@ bool aionif__lane_watch(const struct aionif__lane *lane, struct aionif__record *
             aionif__arch_pause();
         }
     } while (aionif__now_ns() < until_ns);
+    return false;
+}
+
+bool aionif__lane_watch(const struct aionif__lane *lane, struct aionif__record *record,
+                        int64_t until_ns) {
+    if (aionif__lane_await(lane, record, until_ns)) {
+        return true;
+    }
     /* From here the publisher rings, unless it has published already. */
     uint32_t before = atomic_fetch_and(&record->state, ~(uint32_t)AIONIF__WATCHED);
     return (before & AIONIF__STATE) == AIONIF__FINISHED;

@@ -110,6 +110,9 @@ struct aionif__record *aionif__lane_reserve(struct aionif__lane *lane); /* NULL:
 void aionif__lane_queue(struct aionif__lane *lane, struct aionif__record *record, bool watched);
 void aionif__lane_wake(struct aionif__lane *lane);
 bool aionif__lane_withdraw(struct aionif__record *record);
+/* Look at a record until it has finished; false: it has not in time. */
+bool aionif__lane_await(const struct aionif__lane *lane, const struct aionif__record *record,
+                        int64_t until_ns);
 /* Wait for a watched record to finish. False: given up, the bell will be rung. */
 bool aionif__lane_watch(const struct aionif__lane *lane, struct aionif__record *record,
                         int64_t until_ns);

@@ -122,6 +122,7 @@ void aionif__modules_refresh(void) {
         add_function(&heap_code, *name);
     }
     add_function(&exit_code, "exit");
+    add_function(&exit_code, "quick_exit");
     if (!abort_message) {
         abort_message = dlvsym(RTLD_DEFAULT, "__abort_msg", "GLIBC_PRIVATE");
     }

@@ -1,6 +1,7 @@
 /* Pools and strands: opening, closing, counting. */
 #include "process.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ static struct aionif_pool *make_pool(const struct aionif_pool_settings *settings
         return NULL;
     }
     pool->settings = *settings;
+    pthread_sigmask(SIG_BLOCK, NULL, &pool->signals);
     pool->settings.name[sizeof settings->name - 1] = '\0';
     pool->workers = calloc(settings->max_workers, sizeof(struct aionif__worker *));
     if (!pool->workers) {

@@ -19,10 +19,26 @@
 #include <string.h>
 #include <unistd.h>
 
+/* By the stack, or by what libc said: newer ones leave free() by a jump before they abort, and with it
+ * its frame. The words are those of glibc's malloc, of each release that was looked at. */
+static bool heap_is_corrupt(const struct aionif__thread *self) {
+    static const char *const words[] = {
+        "free(): ",           "malloc(): ",          "realloc(): ",
+        "malloc_consolidate", "munmap_chunk(): ",    "mremap_chunk(): ",
+        "double free or cor", "corrupted size vs. ", "corrupted double-linked list",
+        "invalid fastbin",    "break adjusted to f", "tcache_thread_shutdown(): ",
+    };
+    bool said = false;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        said |= strncmp(self->failure.reason, words[i], strlen(words[i])) == 0;
+    }
+    return self->failure.signal == SIGABRT && (said || (self->traits & AIONIF__IN_HEAP));
+}
+
 void aionif__note_taint(struct aionif__thread *self) {
     const struct aionif_failure *failure = &self->failure;
     int taint = 0;
-    if (failure->signal == SIGABRT && (self->traits & AIONIF__IN_HEAP)) {
+    if (heap_is_corrupt(self)) {
         taint |= AIONIF_TAINT_HEAP;
     }
     if (failure->kind == AIONIF_EXIT && (self->traits & AIONIF__IN_EXIT)) {

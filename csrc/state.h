@@ -11,6 +11,7 @@
 #include "call.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 struct aionif__events {
     uint64_t *items; /* value << 8 | kind; a ring */
@@ -50,11 +51,13 @@ struct aionif__worker {
     struct aionif__process *process; /* NULL: it is a thread */
     struct aionif__thread self;      /* of the thread that serves the lane */
     struct aionif_pool_settings settings;
+    sigset_t signals; /* its pool's */
 };
 
 struct aionif_pool {
     struct aionif_pool *next;
     struct aionif_pool_settings settings;
+    sigset_t signals;                /* blocked where it was opened, and in its workers */
     struct aionif__worker **workers; /* settings.max_workers places */
     uint32_t worker_count;
     struct aionif__queue pending;
@@ -104,6 +107,7 @@ void aionif__notice(int kind, int detail, int thread, const void *function, cons
 uint32_t aionif__unfinished(const struct aionif__worker *worker); /* calls in its lane */
 uint64_t aionif__waiting(const struct aionif_pool *pool); /* calls that no worker has started */
 bool aionif__has_room(const struct aionif_pool *pool);
+struct aionif__worker *aionif__to_feed(const struct aionif_port *port);
 void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched);
 void aionif__rebalance(struct aionif_pool *pool, bool may_start);
 void aionif__take_back(struct aionif__worker *worker); /* its queued calls go to the pool again */

@@ -6,7 +6,8 @@
  * its handler leaves the call only where that is safe (fault.c), so this is tried again every
  * millisecond, so many times. Then the thread is abandoned: out of its pool, counted, replaced, its
  * arguments kept. For some seconds it is still tried now and then, so that a busy loop which was only
- * unlucky does not take a CPU for ever. Aborting without the check wedged most runs of a loop of malloc and free. */
+ * unlucky does not take a CPU for ever, also when its pool, the last one perhaps, has been closed.
+ * Aborting without the check wedged most runs of a loop of malloc and free. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -31,9 +32,10 @@ enum { STRAY_ATTEMPTS = 1000 };   /* with the pauses, five seconds */
 #define UNANSWERED 1000             /* milliseconds that a thread may leave attempts unanswered */
 
 static pthread_t thread;
-static bool running;
-static _Atomic uint32_t bell; /* a futex: counts up */
-static _Atomic uint32_t stopping;
+static bool joinable; /* it was started and not joined; pool.c calls start and stop in turn */
+static bool alive;    /* under the lock */
+static bool stopping; /* under the lock: to end once no call is to be stopped any more */
+static _Atomic uint32_t bell;        /* a futex: counts up */
 static _Atomic int64_t sleeps_until; /* INT64_MAX: until it is woken */
 
 void aionif__watchdog_wake(int64_t by_ns) {
@@ -237,6 +239,9 @@ static int64_t work(int64_t now) {
         }
         expire(call, now);
     }
+    if (aionif__core.ending) {
+        aionif__reap_strays(); /* no loop may be left to do it */
+    }
     for (struct aionif__call *call = aionif__core.ending, *following; call; call = following) {
         following = call->next_ending;
         /* Abandoning a worker takes over what it has finished: the next in the list may be gone. */
@@ -263,41 +268,69 @@ static void sleep_until(int64_t until, uint32_t seen) {
 static void *watch(void *unused) {
     (void)unused;
     pthread_setname_np(pthread_self(), "aionif-watchdog");
-    while (!atomic_load(&stopping)) {
+    for (;;) {
         uint32_t seen = atomic_load(&bell);
         aionif__lock();
         atomic_store(&sleeps_until, 0); /* whoever has news from here on need not call */
         int64_t next = work(aionif__now_ns());
+        if (stopping && !aionif__core.ending) {
+            break;
+        }
         atomic_store(&sleeps_until, next);
         aionif__unlock();
         sleep_until(next, seen);
     }
+    alive = false;
+    aionif__unlock();
     return NULL;
 }
 
-bool aionif__watchdog_start(void) {
-    if (running) {
-        return true;
-    }
+static bool create(void) {
     sigset_t all, before;
     sigfillset(&all);
-    atomic_store(&stopping, 0);
     atomic_store(&sleeps_until, 0);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    running = pthread_create(&thread, NULL, watch, NULL) == 0;
+    bool created = pthread_create(&thread, NULL, watch, NULL) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return running;
+    return created;
 }
 
-/* Not under the lock: the watchdog may be waiting for it. */
-void aionif__watchdog_stop(void) {
-    if (running) {
-        running = false;
-        atomic_store(&stopping, 1);
-        atomic_fetch_add(&bell, 1);
-        syscall(SYS_futex, &bell, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+/* One that was to stop, but had calls to end, goes on. */
+bool aionif__watchdog_start(void) {
+    aionif__lock();
+    bool already = alive;
+    alive = true;
+    stopping = false;
+    aionif__unlock();
+    if (already) {
+        return true;
+    }
+    if (joinable) {
         pthread_join(thread, NULL);
+    }
+    joinable = create();
+    aionif__lock();
+    alive = joinable;
+    aionif__unlock();
+    return joinable;
+}
+
+/* Not under the lock: the watchdog may be waiting for it. Where calls are still to be ended it lives
+ * until they have, and is joined when it is next started or stopped. */
+void aionif__watchdog_stop(void) {
+    if (!joinable) {
+        return;
+    }
+    aionif__lock();
+    stopping = true;
+    bool lingers = alive && aionif__core.ending;
+    aionif__unlock();
+    atomic_fetch_add(&bell, 1);
+    syscall(SYS_futex, &bell, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (!lingers) {
+        pthread_join(thread, NULL);
+        joinable = false;
     }
 }
 
-void aionif__watchdog_forked(void) { running = false; }
+void aionif__watchdog_forked(void) { joinable = alive = stopping = false; }

@@ -21,30 +21,28 @@
 #define SPARE_RETRY_NS ((int64_t)1000000000)
 enum { THREAD_STACK = 512 * 1024, THREAD_GUARD = 64 * 1024 };
 
-/* Whatever the creating thread blocks, faults and the watchdog's signal must arrive; the rest stays
- * as it was, as programs that a NIF starts inherit it. */
-static void open_signals(struct aionif__thread *self) {
+/* Faults and the watchdog's signal must arrive. The rest is as it was where the pool was opened, not
+ * as in the thread that started this one, which may be the watchdog: programs that a NIF starts
+ * inherit it. */
+static void open_signals(struct aionif__thread *self, sigset_t blocked) {
     static const int needed[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
-    sigset_t open, now;
-    sigemptyset(&open);
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        sigaddset(&open, needed[i]);
+        sigdelset(&blocked, needed[i]);
     }
-    sigaddset(&open, aionif__fault_abort_signal());
-    pthread_sigmask(SIG_UNBLOCK, &open, NULL);
-    pthread_sigmask(SIG_BLOCK, NULL, &now);
-    memcpy(&self->signal_mask, &now, sizeof self->signal_mask);
+    sigdelset(&blocked, aionif__fault_abort_signal());
+    pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+    memcpy(&self->signal_mask, &blocked, sizeof self->signal_mask);
 }
 
 bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane,
-                          const struct aionif_pool_settings *settings) {
+                          const struct aionif_pool_settings *settings, sigset_t blocked) {
     if (!aionif__thread_give_stack(self, settings->stack_size, settings->guard_size)) {
         return false;
     }
     self->lane = lane;
     self->control = &lane->control;
     self->contains_exit = settings->contain_exit;
-    open_signals(self);
+    open_signals(self, blocked);
     return true;
 }
 
@@ -59,7 +57,8 @@ static void *thread_main(void *argument) {
     struct aionif__lane *lane = worker->lane;
     struct aionif__thread *self = &worker->self;
     bool entered = aionif__thread_enter(self);
-    if (entered && aionif__worker_enter(self, lane, &worker->settings)) {
+    aionif__exits_worker(1);
+    if (entered && aionif__worker_enter(self, lane, &worker->settings, worker->signals)) {
         if (worker->settings.name[0]) {
             pthread_setname_np(pthread_self(), worker->settings.name);
         }
@@ -68,6 +67,7 @@ static void *thread_main(void *argument) {
     } else {
         atomic_store(&lane->health, AIONIF__LEAVING);
     }
+    aionif__exits_worker(-1);
     if (entered) {
         aionif__thread_leave(self);
     }
@@ -148,6 +148,7 @@ struct aionif__worker *aionif__worker_start(struct aionif_pool *pool) {
         worker->lane->spin_ns = pool->settings.spin_ns;
     }
     worker->settings = pool->settings;
+    worker->signals = pool->signals;
     worker->pool = pool;
     if (!worker->lane || !aionif__stack_map(&worker->thread_stack, THREAD_STACK, THREAD_GUARD) ||
         !start_thread(worker)) {

@@ -5,12 +5,14 @@
 #include "lane.h"
 #include "thread.h"
 
+#include <signal.h>
+
 /* Serve until told to stop, or until this worker has to leave. On the worker's thread. */
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self);
 
 /* What whoever serves a lane does first; false: no memory. Then, when it can take calls: */
 bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane,
-                          const struct aionif_pool_settings *settings);
+                          const struct aionif_pool_settings *settings, sigset_t blocked);
 void aionif__worker_ready(struct aionif__thread *self, struct aionif__lane *lane,
                           const struct aionif_pool_settings *settings);
 
@@ -28,7 +30,10 @@ void aionif__prove_start(void);
 bool aionif__release_standard_streams(void);
 
 /* exits.c */
-void aionif__exits_watch(void); /* exit() is stopped before any later-registered handler's turn */
+void aionif__exits_watch(void); /* before the handlers registered so far, for every worker */
+void aionif__exits_watch_again(bool quick); /* in place of the handler that was used */
+void aionif__exits_worker(int change); /* 1: a worker's thread has begun; -1: it is about to end */
 bool aionif__exits_filter(const struct aionif_pool_settings *settings);
-const char *aionif__exits_blind(void); /* why _exit can't be trapped here; NULL: it can */
+const char *aionif__exits_blind(void); /* why _exit can't be trapped here */
+bool aionif__exits_hold_a_lock(void);  /* exit() does, for ever: no call can be ended in it */
 #endif

@@ -18,7 +18,14 @@ async def main() -> None:
     except aionif.NifSignal as error:
         print("strlen:", error)
 
-    for kind in ("fpe", "overflow_recursion", "abort", "exit", "cxx_std_exception", "spin"):
+    for kind in (
+        "fpe",
+        "overflow_recursion",
+        "abort",
+        "underscore_exit",
+        "cxx_std_exception",
+        "spin",
+    ):
         if kind not in kinds():
             continue  # the C++ part of the gallery is built where there is a C++ compiler
         try:

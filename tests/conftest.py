@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from aionif import load
 from aionif._wakeup import orphans
@@ -29,8 +30,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _forget_earlier_calls() -> None:
-    """Some tests leave calls behind that never return."""
+def _forget_earlier_tests() -> None:
+    """Some tests leave calls behind that never return, or configure structlog."""
+    structlog.reset_defaults()
     support.earlier_calls.clear()
     support.earlier_calls.update(orphans)
 

@@ -188,7 +188,7 @@ def test_an_outcome_that_was_not_expected_fails_and_is_shown() -> None:
         ("add", {"value": 6}, "the result 6"),
         ("fpe", {"signal": Signals.SIGBUS}, "SIGBUS"),
         ("cxx_std_exception", {"reason": "another"}, "the reason 'another'"),
-        ("exit", {"value": 9}, "the status 9"),
+        ("underscore_exit", {"value": 9}, "the status 9"),
     ],
 )
 def test_the_class_of_an_error_is_not_enough(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import trio
 import trio.testing
 
 from aionif import NifArgumentError, NifClosed, NifExecutor, NifSignal
+from aionif._syscalls import number_of
 from tests.support import gather, load_gallery, run_on
 
 if TYPE_CHECKING:
@@ -75,6 +77,20 @@ def test_a_timeout_that_is_not_reached_changes_nothing(
         async with NifExecutor(isolation=tier) as executor:
             for timeout in (None, 30, 30.0, float("inf")):
                 assert await executor.execute_nif(probe.add, 1, 2, timeout=timeout) == 3
+
+    run(main)
+
+
+def test_a_variadic_function_may_look_past_its_arguments(
+    tier: Isolation, run: Callable[..., Any]
+) -> None:
+    syscall = ctypes.CDLL(
+        None
+    ).syscall  # loads six arguments, given or not; the last from the stack
+
+    async def main() -> None:
+        async with NifExecutor(isolation=tier) as executor:
+            assert await executor.execute_nif(syscall, number_of("getuid")) == os.getuid()
 
     run(main)
 

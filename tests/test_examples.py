@@ -15,7 +15,7 @@ PRINTED = {
     "survive_everything.py": (
         "strlen: strlen in libc.so.6 (thread tier): SIGSEGV",
         "overflow_recursion: NifStackOverflow",
-        "exit: NifExit",
+        "underscore_exit: NifExit",
         "spin: NifTimeout",
         "still here, and strlen works: 5",
     ),
@@ -47,6 +47,17 @@ PRINTED = {
         "it looked at some numbers: True",
         "buffers in use: 0",
         "aborted: 0, threads abandoned: 0",
+    ),
+    "sandbox_walkthrough.py": (
+        "open a file        failed: EACCES",
+        "open a socket      denied: system call socket",
+        "start a program    denied: system call execve",
+        "trace the parent   denied: system call ptrace",
+        "fork               failed: EPERM",
+        "kill the parent    denied: system call kill",
+        "map code           denied: system call mmap",
+        "hog memory         failed: ENOMEM",
+        "hog the CPU        killed: SIGXCPU",
     ),
     "crash_reports.py": (
         "Native traceback (most recent call last):",

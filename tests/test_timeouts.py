@@ -265,6 +265,29 @@ def test_closing_lets_a_running_call_return(run: Callable[..., Any], native: Nif
     run(main)
 
 
+def test_closing_stops_a_busy_loop_that_was_abandoned(gallery: NifLibrary) -> None:
+    async def main() -> None:
+        policy = NifPolicy(abort_attempts=1)  # most meet it inside of libc
+        async with NifExecutor(shutdown_timeout=0.01, max_workers=4, policy=policy) as executor:
+            async with anyio.create_task_group() as group:
+                for _ in range(4):
+                    group.start_soon(executor.execute_nif, gallery.gallery_spin_malloc)
+                await support.until(lambda: executor.statistics().running == 4)
+                group.cancel_scope.cancel()
+            await support.until(lambda: executor.statistics().abandoned > 0)
+
+    before = threads()
+    support.run_on("asyncio", main)
+    assert_threads_go(before)
+
+
+def assert_threads_go(before: int) -> None:
+    deadline = time.monotonic() + support.DEADLINE
+    while threads() > before and time.monotonic() < deadline:
+        time.sleep(support.POLL)
+    assert threads() <= before
+
+
 @pytest.mark.parametrize("kind", ["endless", "asleep"])
 def test_closing_stops_what_does_not_return(
     run: Callable[..., Any], native: NifLibrary, kind: str
@@ -296,7 +319,4 @@ def test_closing_stops_what_does_not_return(
 
     before = threads()
     run(main)
-    deadline = time.monotonic() + support.DEADLINE
-    while threads() > before and time.monotonic() < deadline:
-        time.sleep(support.POLL)
-    assert threads() <= before
+    assert_threads_go(before)

@@ -11,6 +11,9 @@ import aionif
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    # It has no public name.
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
 __all__ = ("main",)
 
 _INTERRUPTED = 130  # what a shell makes of SIGINT
@@ -26,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
+    if options.command == "sandbox":
+        from aionif.cli import sandbox  # noqa: PLC0415 - the same
+
+        return sandbox.learn(
+            options.function, options.arguments, profile=options.profile, timeout=options.timeout
+        )
     from aionif.cli import demo  # noqa: PLC0415 - --version and --help need none of it
 
     try:
@@ -43,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"aionif {aionif.__version__}")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="")
+    _add_demo(commands)
+    _add_sandbox(commands)
+    return parser
+
+
+def _add_demo(commands: _Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="call real native code, crash it in every way there is, and go on",
@@ -62,4 +77,21 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also show what native code and the log wrote to stderr meanwhile",
     )
-    return parser
+
+
+def _add_sandbox(commands: _Commands) -> None:
+    sandbox = commands.add_parser("sandbox", help="find out which policy some code needs")
+    actions = sandbox.add_subparsers(
+        dest="action", title="actions", metavar="ACTION", required=True
+    )
+    learn = actions.add_parser(
+        "learn",
+        help="call a function with nothing denied, and print the policy that it needs",
+        description="Calls a function of a module in a child process, and prints as Python code "
+        "the policy that this run needed. Exit status: 0 if the function returned, 1 if it did "
+        "not, 2 if nothing could be learnt.",
+    )
+    learn.add_argument("--profile", choices=("compute", "python"), default="compute")
+    learn.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
+    learn.add_argument("function", metavar="MODULE:FUNCTION")
+    learn.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="passed as strings")

@@ -1,5 +1,6 @@
 /* exit, _exit and forbidden system calls in a call on a worker end the call. */
 #include "pool.h"
+#include "worker.h"
 
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -23,12 +24,13 @@ static const struct row {
     void (*function)(void);
     int status;
     bool needs_filter;
+    bool in_exit; /* and so not stopped where that holds a lock to its end */
 } rows[] = {
-    {"exit", call_exit, 3, false},
-    {"exit further down", call_exit_in_depth, 3, false},
-    {"_exit", call_underscore_exit, 4, true},
-    {"syscall(SYS_exit_group)", call_exit_group, 5, true},
-    {"quick_exit", call_quick_exit, 6, true},
+    {"exit", call_exit, 3, false, true},
+    {"exit further down", call_exit_in_depth, 3, false, true},
+    {"_exit", call_underscore_exit, 4, true, false},
+    {"syscall(SYS_exit_group)", call_exit_group, 5, true, false},
+    {"quick_exit", call_quick_exit, AIONIF_NO_STATUS, true, true},
 };
 
 static long answer(void) { return 42; }
@@ -92,7 +94,9 @@ int main(void) {
     pool_run(pool, answer, &failure);
     bool filtered = !pool_noticed(AIONIF_NOTICE_NO_FILTER);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].needs_filter && !filtered) {
+        if (rows[i].in_exit && aionif__exits_hold_a_lock()) {
+            check_exclude(rows[i].name, "exit() of this libc holds a lock to its end");
+        } else if (rows[i].needs_filter && !filtered) {
             check_exclude(rows[i].name, "there is no seccomp here, or addresses are not random");
         } else {
             test_row(&rows[i], pool);

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import ctypes
 import os
 import sys
@@ -42,10 +43,19 @@ async def not_contained(kind: str) -> None:
 
 
 async def with_handlers(library: str) -> None:
-    """Another library's exit handlers run once, when the process itself exits."""
+    """Exits of many calls, several at once; handlers run once, when the process itself exits."""
     ctypes.CDLL(library).register_handlers()
     atexit.register(print, "python's handler", flush=True)
-    await contained("exit", "underscore_exit")
+    gallery = load_gallery()
+    async with aionif.NifExecutor(max_workers=4) as executor:
+
+        async def leave(kind: str) -> None:
+            with contextlib.suppress(aionif.NifExit):
+                await executor.execute_nif(getattr(gallery, f"gallery_{kind}"))
+
+        kinds = ("exit", "quick_exit", "underscore_exit")
+        await asyncio.gather(*(leave(kind) for kind in kinds * 40))
+    print("alive", flush=True)
 
 
 async def statuses(python: str = sys.executable) -> None:
@@ -92,7 +102,7 @@ async def as_nobody() -> None:
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
-    await contained("exit", "underscore_exit")
+    await contained("underscore_exit")
     await statuses(python="")
     with open("/proc/self/status") as status:  # noqa: PTH123, ASYNC230 - the main thread's
         print("".join(line for line in status if line.startswith("NoNewPrivs")), end="", flush=True)

@@ -6,6 +6,7 @@ interrupts.py  inherited with|without GALLERY
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import logging
 import signal
@@ -42,6 +43,7 @@ def interrupted(backend: str) -> None:
         print("calling", flush=True)
         await aionif.execute_nif(gallery.gallery_spin)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
         run_on(backend, main)
     except KeyboardInterrupt:
@@ -79,6 +81,8 @@ def dev(backend: str) -> None:
             print(type(error).__name__, flush=True)
 
     async def main() -> None:
+        if backend != "trio":  # on a busy machine any turn of the loop may be slow
+            asyncio.get_running_loop().slow_callback_duration = 60
         gallery = load_gallery()
         async with aionif.NifExecutor() as executor, executor.session() as session:
             print(await session.execute_nif(gallery.gallery_add, 2, 3), flush=True)

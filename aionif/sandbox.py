@@ -1,0 +1,355 @@
+"""What a sandboxed worker may do, as a value: built and checked before any process exists.
+
+Everything starts from a profile, the least that a kind of work needs. Each method returns another
+policy: `allow_...` weakens and says so in its name; `deny_syscalls`, `with_limits` and
+`with_namespaces` strengthen. A policy is plain data; `aionif/_seal.py` applies it to a process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from aionif._profiles import NEEDED, PROFILES
+from aionif._syscalls import check_name
+from aionif.errors import NifArgumentError
+from aionif.policy import check_choice, check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aionif._profiles import GrantName
+
+__all__ = ("Limits", "Mode", "Namespace", "Profile", "Sandbox")
+
+Profile = Literal["compute", "python"]
+Mode = Literal["required", "best_effort"]
+Namespace = Literal["user", "net", "ipc"]
+Weakening = Literal["threads", "fork", "network", "jit"]
+
+_MODES = ("required", "best_effort")
+_NAMESPACES = ("user", "net", "ipc")
+_MIB = 1 << 20
+
+# What Python reads on its own behalf, besides what is on sys.path.
+_SYSTEM_PATHS = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+    "/dev/null",
+    "/dev/urandom",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a worker process may use, all its calls together; None is no limit.
+
+    address_space: bytes of the whole process, its libraries and shared memory included.
+    resident: bytes of private memory that can be written to. What is merely reserved counts too,
+        so it is an upper bound for what is resident, and the nearest that Linux enforces on a
+        single process.
+    cpu_seconds: whole seconds of CPU time from the sealing of the worker on.
+    open_files: one more than the highest number a new descriptor may have.
+    file_size: bytes that a file may grow to.
+    processes: how many processes and threads the *user* of the worker may have, which is how
+        Linux counts. It does not bind root.
+
+    Raises:
+        NifArgumentError: a limit is out of range, or can never be reached for another.
+    """
+
+    address_space: int | None = None
+    resident: int | None = None
+    cpu_seconds: int | None = None
+    open_files: int | None = None
+    file_size: int | None = None
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        least = {"address_space": _MIB, "resident": _MIB, "cpu_seconds": 1}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                check_count(field.name, value, least.get(field.name, 0))
+        if self.address_space and self.resident and self.resident > self.address_space:
+            raise NifArgumentError(
+                argument="resident",
+                value=self.resident,
+                problem="can never be reached, being more than address_space",
+                remedy="Lower it, or leave out one of the two.",
+            )
+
+    def __repr__(self) -> str:
+        given = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return (
+            f"Limits({', '.join(f'{name}={value}' for name, value in given if value is not None)})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Sandbox:
+    """What a worker may do once it is sealed. Start from `Sandbox.compute()` or `.python()`.
+
+    profile: what everything starts from.
+    mode: "required" refuses to run where a part of the policy can't be enforced; "best_effort"
+        enforces what it can, logs the rest once and shows it in the statistics.
+    limits: resources of the worker process.
+    grants: which of "threads", "fork", "network" and "jit" are allowed.
+    syscalls, denied: names of system calls allowed, and denied, whatever the rest says.
+    read, write, execute: absolute paths of files, and of directories with all below.
+    namespaces, required_namespaces: entered where the kernel lets us, and those that must be.
+
+    Raises:
+        NifArgumentError: a name or path is wrong, or two parts contradict each other.
+    """
+
+    profile: Profile
+    mode: Mode = "required"
+    limits: Limits = Limits()
+    grants: frozenset[Weakening] = frozenset()
+    syscalls: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    execute: tuple[str, ...] = ()
+    namespaces: frozenset[Namespace] = frozenset()
+    required_namespaces: frozenset[Namespace] = frozenset()
+
+    # ---- profiles ----
+
+    @classmethod
+    def compute(cls, *, mode: Mode = "required", limits: Limits | None = None) -> Self:
+        """Return the profile for native functions: memory, time and descriptors already open.
+
+        No file can be opened, no thread or process started, no memory made executable.
+        """
+        return cls(profile="compute", mode=mode, limits=limits or Limits())
+
+    @classmethod
+    def python(cls, *, mode: Mode = "required", limits: Limits | None = None) -> Self:
+        """Return the profile for Python callables.
+
+        It adds reading the directories that modules are imported from, mapping the code of
+        extension modules, threads, and what event loops are made of.
+        """
+        return cls(profile="python", mode=mode, limits=limits or Limits())
+
+    # ---- weakenings ----
+
+    def allow_syscalls(self, *names: str) -> Self:
+        """Allow these system calls whatever their arguments, also where a profile looks at them."""
+        return replace(self, syscalls=self.syscalls | set(names))
+
+    def allow_read(self, *paths: str | os.PathLike[str]) -> Self:
+        """Allow reading these files, and these directories with all below."""
+        return replace(self, read=(*self.read, *_paths("read", paths)))
+
+    def allow_write(self, *paths: str | os.PathLike[str]) -> Self:
+        """Allow reading, writing, making and removing files here."""
+        return replace(self, write=(*self.write, *_paths("write", paths)))
+
+    def allow_exec(self, *paths: str | os.PathLike[str]) -> Self:
+        """Allow starting these programs, or those in these directories, in new processes.
+
+        They are under the same sandbox, and what it denies kills them: nothing in them turns the
+        denial into an error. They read their libraries, so those need `allow_read` too.
+        """
+        return replace(self, execute=(*self.execute, *_paths("execute", paths)))
+
+    def allow_network(self) -> Self:
+        """Allow IPv4 and IPv6 sockets, to anywhere."""
+        return self._with("network")
+
+    def allow_threads(self) -> Self:
+        """Allow starting threads, which the `python` profile does anyway."""
+        return self._with("threads")
+
+    def allow_fork(self) -> Self:
+        """Allow child processes, though not other programs."""
+        return self._with("fork")
+
+    def allow_executable_memory(self) -> Self:
+        """Allow making memory executable: for compilers at run time, and for attackers."""
+        return self._with("jit")
+
+    # ---- the other way ----
+
+    def deny_syscalls(self, *names: str) -> Self:
+        """Trap these system calls, though the profile or a weakening would allow them."""
+        return replace(self, denied=self.denied | set(names))
+
+    def with_limits(self, **limits: int | None) -> Self:
+        """Change some of the limits; the names are those of Limits."""
+        return replace(self, limits=replace(self.limits, **limits))
+
+    def with_namespaces(self, *names: Namespace, required: bool = False) -> Self:
+        """Enter namespaces of one's own where the kernel allows it, or refuse where it does not.
+
+        "net" has no network at all, "ipc" no System V objects of others, "user" is the means by
+        which a process without privileges gets the other two.
+        """
+        wanted = self.required_namespaces | set(names) if required else self.required_namespaces
+        return replace(self, namespaces=self.namespaces | set(names), required_namespaces=wanted)
+
+    # ---- what it comes to ----
+
+    @property
+    def granted(self) -> frozenset[GrantName]:
+        """The grants of `aionif/_profiles.py` that all of this adds up to."""
+        grants: set[GrantName] = {*PROFILES[self.profile], *self.grants}
+        if self.read or self.write or self.execute:
+            grants.add("files")
+        if self.write:
+            grants.add("writing")
+        if self.execute:
+            grants |= {"exec", "fork", "code", "events"}
+        if "network" in self.grants:
+            grants.add("events")
+        return frozenset(grants)
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The paths that may be read, those of the profile included, none below another."""
+        own = import_paths() if self.profile == "python" else ()
+        return _roots((*own, *self.read))
+
+    def _with(self, weakening: Weakening) -> Self:
+        return replace(self, grants=self.grants | {weakening})
+
+    def __post_init__(self) -> None:
+        check_choice("profile", self.profile, tuple(PROFILES))
+        check_choice("mode", self.mode, _MODES)
+        if not isinstance(self.limits, Limits):
+            raise _wrong("limits", self.limits, "is not a Limits", "Write limits=Limits(...).")
+        for name in sorted(self.syscalls, key=str):
+            check_name(name, "allow_syscalls")
+        for name in sorted(self.denied, key=str):
+            check_name(name, "deny_syscalls")
+        _check_contradictions(self)
+
+    def __repr__(self) -> str:
+        start = [f"mode={self.mode!r}"] if self.mode != "required" else []
+        start += [f"limits={self.limits!r}"] if self.limits != Limits() else []
+        calls = [f"{self.profile}({', '.join(start)})"]
+        for method, given in (
+            ("allow_read", self.read),
+            ("allow_write", self.write),
+            ("allow_exec", self.execute),
+            ("allow_syscalls", sorted(self.syscalls)),
+            ("deny_syscalls", sorted(self.denied)),
+            ("with_namespaces", sorted(self.namespaces - self.required_namespaces)),
+        ):
+            calls += [f"{method}({', '.join(map(repr, given))})"] if given else []
+        if self.required_namespaces:
+            names = ", ".join(map(repr, sorted(self.required_namespaces)))
+            calls.append(f"with_namespaces({names}, required=True)")
+        calls += [f"{_METHODS[weakening]}()" for weakening in sorted(self.grants)]
+        return ".".join(("Sandbox", *calls))
+
+
+_METHODS: dict[Weakening, str] = {
+    "threads": "allow_threads",
+    "fork": "allow_fork",
+    "network": "allow_network",
+    "jit": "allow_executable_memory",
+}
+
+# A weakening, the system call that it is about, and the limit that leaves nothing of it at 0.
+_ESSENTIALS: tuple[tuple[GrantName, str, str], ...] = (
+    ("network", "socket", "open_files"),
+    ("exec", "execve", "open_files"),
+    ("fork", "clone", "processes"),
+    ("threads", "clone", "processes"),
+    ("writing", "openat", "file_size"),
+    ("files", "openat", "open_files"),
+)
+
+
+def _check_contradictions(sandbox: Sandbox) -> None:
+    for name in sorted(sandbox.denied):
+        if name in sandbox.syscalls:
+            raise _wrong("deny_syscalls", name, "is allowed by allow_syscalls", "Choose one.")
+        if name in NEEDED:
+            raise _wrong("deny_syscalls", name, "is needed by the worker itself", "Leave it out.")
+    for grant, call, limit in _ESSENTIALS:
+        if grant in sandbox.granted and call in sandbox.denied:
+            raise _wrong("deny_syscalls", call, f"is what {grant!r} is about", "Choose one.")
+        if grant in sandbox.granted and getattr(sandbox.limits, limit) == 0:
+            raise _wrong(limit, 0, f"leaves nothing of {grant!r}, which is allowed", "Choose one.")
+    if sandbox.execute and not sandbox.readable:
+        remedy = "First add .allow_read() of what they need, such as /lib, /lib64 and /usr/lib."
+        problem = "allows programs, but none of the libraries that they read"
+        raise _wrong("allow_exec", ", ".join(sandbox.execute), problem, remedy)
+    _check_namespaces(sandbox)
+
+
+def _check_namespaces(sandbox: Sandbox) -> None:
+    for name in (*sandbox.namespaces, *sandbox.required_namespaces):
+        check_choice("with_namespaces", name, _NAMESPACES)
+    if "net" in sandbox.namespaces and "network" in sandbox.grants:
+        problem = "has no network, which allow_network() allows"
+        raise _wrong("with_namespaces", "net", problem, "Choose one.")
+    if sandbox.required_namespaces and sandbox.mode == "best_effort":
+        names = ", ".join(sorted(sandbox.required_namespaces))
+        problem = 'is required, and mode="best_effort" requires nothing'
+        raise _wrong("with_namespaces", names, problem, 'Use mode="required".')
+
+
+def _wrong(argument: str, value: object, problem: str, remedy: str) -> NifArgumentError:
+    return NifArgumentError(argument=argument, value=value, problem=problem, remedy=remedy)
+
+
+def _paths(what: str, paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return `paths` as absolute strings without `..`; symbolic links are followed when sealing."""
+    found = []
+    for path in paths:
+        try:
+            text: object = os.fspath(path)
+        except TypeError:
+            text = ""
+        if not isinstance(text, str) or not text.startswith("/") or "\0" in text:
+            raise _wrong(
+                f"allow_{'exec' if what == 'execute' else what}",
+                path,
+                "is not an absolute path",
+                "A worker's current directory is not the caller's: write the whole path.",
+            )
+        found.append(os.path.normpath(text))
+    return found
+
+
+def import_paths() -> tuple[str, ...]:
+    """Return where this interpreter imports modules from, and what it reads while doing so.
+
+    A current directory of `/` is not taken, though it is on sys.path: that would be everything.
+    """
+    found = [Path(path) for path in sys.path]
+    found += [Path(os.__file__).parent, Path(__file__).parent, Path(sys.base_prefix, "lib")]
+    found += map(Path, _SYSTEM_PATHS)
+    whole = {str(path.absolute()) for path in found if _exists(path)}
+    return _roots(whole - {"/"})
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # in a directory that this user can't search
+        return False
+
+
+def _roots(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths that are below no other, each once."""
+    kept: list[str] = []
+    for path in sorted(set(paths), key=lambda path: path.split("/")):
+        if not kept or not path.startswith(kept[-1].rstrip("/") + "/"):
+            kept.append(path)
+    return tuple(kept)
