@@ -511,6 +511,8 @@ async def main():
     add = load(library_path("c"), "long gallery_add(long, long);").gallery_add
     executor = NifExecutor(isolation="process", max_workers=2)
     await executor.execute_nif(add, 1, 2)
+    while not executor._pools.processes():
+        await asyncio.sleep(0.001)
     print(_zygote.pid, *executor._pools.processes(), flush=True)
     if sys.argv[1] == "return":
         await executor.aclose()
