@@ -28,15 +28,15 @@ from aionif.errors import (
 from aionif.executor import NifExecutor, NifSession, Statistics, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
-from aionif.policy import NifLimits, NifPolicy
-from aionif.sandbox import Limits, Sandbox
+from aionif.limits import NifLimits
+from aionif.policy import NifPolicy
+from aionif.sandbox import Sandbox
 
 __all__ = (
     "Buffer",
     "CrashReport",
     "Frame",
     "Lesson",
-    "Limits",
     "NifArgumentError",
     "NifClosed",
     "NifCrash",

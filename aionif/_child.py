@@ -2,8 +2,8 @@
 
 The zygote is a fresh interpreter with the compiled core and little else, and one thread. It reads
 orders from its socket, each with the descriptors of one worker, and forks. A worker sets itself up
-(limits, modules, initializer), then serves its lane in C. Native calls do not enter Python; a
-Python callable is one native function, `_run`, which does.
+(modules, initializer, libraries), seals itself as its policy says, then serves its lane in C.
+Native calls do not enter Python; a Python callable is one native function, `_run`, which does.
 
 The zygote passes on what its workers write to stderr, keeps the end of it, and tells the parent how
 each of them ended. It ends with the parent, and its workers end with it.
@@ -18,6 +18,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -184,7 +185,8 @@ def _close_all_but(kept: list[int]) -> None:
 def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: int) -> int:  # noqa: PLR0913, PLR0917 - what the order came with
     ffi, lib = core.ffi, core.lib
     with open(setup, "rb") as file:
-        wanted = json.loads(os.pread(file.fileno(), os.fstat(setup).st_size, 0))
+        told, _, seal = os.pread(file.fileno(), os.fstat(setup).st_size, 0).partition(b"\n")
+    wanted = json.loads(told)
     runner = _make_runner(core, control, wanted)
     child = ffi.new(
         "struct aionif_child *",
@@ -201,11 +203,33 @@ def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: 
     if error:
         raise OSError(error, "the worker could not map its lane")
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and libraries rely on it
+    _prepare(control, wanted)
+    lib.aionif_child_warm()
+    if not _seal(core, seal):
+        return 1
+    return int(lib.aionif_child_serve())
+
+
+def _prepare(control: int, wanted: dict[str, Any]) -> None:
+    """Load what calls will need. Once sealed, a worker may open nothing that it lacks."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if wanted["is_sandboxed"]:
+        os.dup2(2, 1)  # stdout is the program's: a terminal, or a file that may grow
+        _import_python_side(wanted).warm(control, wanted)
     if wanted.get("python"):
         _import_python_side(wanted).prepare(wanted)
-    lib.aionif_child_warm()
-    _limit(wanted.get("limits", {}))
-    return int(lib.aionif_child_serve())
+
+
+def _seal(core: Any, seal: bytes) -> bool:
+    ffi = core.ffi
+    given = ffi.from_buffer("struct aionif_seal *", seal) if seal else ffi.NULL
+    out = ffi.new("struct aionif_seal_result *")
+    if core.lib.aionif_child_seal(given, out):
+        return True
+    for note in out.notes[0 : out.note_count]:
+        text = ffi.string(note.text).decode(errors="replace")
+        sys.stderr.write(f"its limits can't be enforced here: {text}\n")
+    return False
 
 
 def _make_runner(core: Any, control: int, wanted: dict[str, Any]) -> Any:
@@ -229,23 +253,6 @@ def _import_python_side(wanted: dict[str, Any]) -> Any:
         sys.modules[name] = module
         spec.loader.exec_module(module)  # type: ignore[union-attr]
     return sys.modules[name]
-
-
-def _limit(limits: dict[str, int]) -> None:
-    import resource  # noqa: PLC0415 - not in every worker
-
-    if "address_space" in limits:  # over what is mapped by now; most of that is only reserved
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - not a user's file
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
-        most = mapped + limits["address_space"]
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    for name, what in (
-        ("open_files", resource.RLIMIT_NOFILE),
-        ("file_size", resource.RLIMIT_FSIZE),
-    ):
-        if name in limits:
-            resource.setrlimit(what, (limits[name], limits[name]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _main() -> None:

@@ -20,13 +20,28 @@ import traceback
 import types
 from typing import Any
 
-__all__ = ("prepare", "run")
+__all__ = ("prepare", "run", "warm")
 
 ERROR, ELSEWHERE = 1 << 61, 1 << 62  # in what `run` returns
 _MAIN = "__mp_main__"
 
 _main: dict[str, str] = {}  # how to run the parent's main module
 _message: Any = None
+_connections: dict[int, socket.socket] = {}
+
+
+def warm(control: int, wanted: dict[str, Any]) -> None:
+    """Load what the first call, or its failure, would load."""
+    import linecache  # noqa: PLC0415 - not in every worker
+    import mmap  # noqa: PLC0415, F401
+
+    _load(wanted)
+    _connection(control)
+    linecache.getline(__file__, 1)
+    try:
+        os.close(-1)
+    except OSError as error:
+        _failure(error)
 
 
 def prepare(wanted: dict[str, Any]) -> None:
@@ -142,6 +157,13 @@ def _failure(error: BaseException) -> Any:
     return message
 
 
+def _connection(control: int) -> socket.socket:
+    """Return the worker's socket: a duplicate, so that the descriptor itself stays the core's."""
+    if control not in _connections:  # before the seal: this asks what kind of socket it is
+        _connections[control] = socket.socket(fileno=os.dup(control))
+    return _connections[control]
+
+
 def _send(core: Any, control: int, message: Any, reply: int) -> int:
     """Write the reply to the call's block, or to a memfd; return its length, and which it is."""
     head = (core.ffi.sizeof("struct aionif_block") + 63) & ~63
@@ -156,9 +178,7 @@ def _send(core: Any, control: int, message: Any, reply: int) -> int:
 
         with mmap.mmap(file, message.size) as memory:
             message.write(memory)
-        # A duplicate, so that this end's descriptor stays the core's.
-        with socket.socket(fileno=os.dup(control)) as connection:
-            socket.send_fds(connection, [b"r"], [file])
+        socket.send_fds(_connection(control), [b"r"], [file])
     finally:
         os.close(file)
     return ELSEWHERE

@@ -155,7 +155,7 @@ _MAKERS: dict[int, _Maker] = {
         report,
         **_fault(failure),
         syscall=name_of(failure.syscall),
-        number=int(failure.syscall),
+        number=int(failure.syscall) if failure.syscall >= 0 else None,
         **where,
     ),
     lib.AIONIF_WORKER_LOST: lambda failure, _report, where: _lost(failure, where),

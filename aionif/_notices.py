@@ -8,6 +8,7 @@ from typing import Any
 from aionif import _zygote
 from aionif._crash import taints
 from aionif._native import ffi, lib
+from aionif._seal import log_missing, words_of
 from aionif.telemetry.log import warn
 
 __all__ = ("report_all",)
@@ -28,6 +29,9 @@ def report_all(names: dict[int, str]) -> None:
     """Log everything noticed since the last time; names: of functions, by address."""
     notice = ffi.new("struct aionif_notice *")
     while lib.aionif_take_notice(notice):
+        if notice.kind == lib.AIONIF_NOTICE_UNSEALED:
+            log_missing(words_of(notice.detail), ffi.string(notice.text).decode(errors="replace"))
+            continue
         event, reason = _EVENTS[notice.kind]
         if notice.kind == lib.AIONIF_NOTICE_ZYGOTE_LOST:
             _zygote.ensure()

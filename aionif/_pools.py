@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from aionif import _zygote
 from aionif._native import ffi, lib
+from aionif._seal import compile_worker_seal, read_report
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aionif._seal import SealReport
     from aionif.policy import NifPolicy
 
-__all__ = ("Pools", "Setup", "Statistics")
+__all__ = ("Pools", "Setup", "Statistics", "seal_of")
 
 _NANOSECONDS = 1_000_000_000
 
@@ -37,19 +39,21 @@ class Setup:
     python: tuple[tuple[str, str], ...] = ()
     max_calls: int | None = None
 
-    def document(self, limits: dict[str, int]) -> bytes:
-        """Return it as a worker reads it."""
+    def document(self, policy: NifPolicy) -> bytes:
+        """Return it as a worker reads it: a line of JSON, and its seal if it is to have one."""
         told = dict(self.python)
         here = Path(__file__)
+        main = dict(self.main).get("path")
         document = {
-            "limits": limits,
+            "is_sandboxed": policy.sandbox is not None,
             "path": sys.path,
             "python_side": str(here.with_name("_child_python.py")),
             "message": str(here.with_name("_message.py")),
             "main": dict(self.main),
             "python": told,
         }
-        return json.dumps(document).encode()
+        seal = compile_worker_seal(policy, *([main] if main else []))
+        return json.dumps(document).encode() + b"\n" + seal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class Statistics:
     killed: worker processes ended: after a crash, a deadline, a limit, or as the executor closed.
     stack_high_water: most bytes of stack that a measured call used.
     tainted: an earlier crash may have damaged this process (in words; empty if not).
+    unsealed: parts of sandboxes that are not in force here (in words; empty if none).
     """
 
     submitted: int
@@ -86,9 +91,10 @@ class Statistics:
     killed: int
     stack_high_water: int
     tainted: tuple[str, ...]
+    unsealed: tuple[str, ...] = ()
 
 
-_COUNTS = [field.name for field in fields(Statistics) if field.name != "tainted"]
+_COUNTS = [field.name for field in fields(Statistics) if field.name not in ("tainted", "unsealed")]
 _OF_THIS_MOMENT = ("queued", "running", "workers", "idle")
 
 
@@ -102,6 +108,7 @@ class Pools:
         self._pools: dict[tuple[Any, ...], Any] = {}
         self._descriptors: list[int] = []  # setups of worker processes
         self._ended = dict.fromkeys(_COUNTS, 0)  # of pools that were stopped
+        self._unsealed: set[str] = set()  # likewise
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._pools.values())
@@ -124,7 +131,7 @@ class Pools:
             policy.spin,
             policy.watch,
             policy.wake,
-            setup and (setup, policy.limits),
+            setup and (setup, policy.limits, policy.sandbox),
         )
         pool = self._pools.get(key)
         if pool is None:
@@ -133,6 +140,7 @@ class Pools:
 
     def _open(self, policy: NifPolicy, setup: Setup | None) -> Any:
         alone = (os.cpu_count() or 1) == 1  # then whoever spins keeps the other side from running
+        denied = () if policy.sandbox else policy.deny_syscalls  # the seal denies them, too
         settings = ffi.new(
             "struct aionif_pool_settings *",
             {
@@ -146,8 +154,8 @@ class Pools:
                 "guard_size": policy.guard_size,
                 "abort_attempts": policy.abort_attempts,
                 "contain_exit": policy.contain_exit,
-                "denied_count": len(policy.deny_syscalls),
-                "denied": [number_of(name) for name in policy.deny_syscalls],
+                "denied_count": len(denied),
+                "denied": [number_of(name) for name in denied],
                 "name": self._name.encode()[:11],
             },
         )
@@ -166,7 +174,7 @@ class Pools:
         limits = policy.limits
         descriptor = os.memfd_create("aionif-setup")
         self._descriptors.append(descriptor)
-        os.write(descriptor, setup.document(limits.of_worker()))
+        os.write(descriptor, setup.document(policy))
         settings.is_process = 1
         settings.setup = descriptor
         settings.max_calls = setup.max_calls or 0
@@ -174,13 +182,16 @@ class Pools:
         settings.resident_limit = limits.resident_memory or 0
         settings.has_address_limit = limits.address_space is not None
         settings.has_file_limit = limits.file_size is not None
+        settings.has_sandbox = policy.sandbox is not None
 
     def statistics(self, tainted: tuple[str, ...]) -> Statistics:
         """Add up the counts of all pools."""
         totals = dict(self._ended)
+        missing = set(self._unsealed)
         for pool in self:
             _add(totals, pool)
-        return Statistics(**totals, tainted=tainted)
+            missing.update(_unsealed(pool))
+        return Statistics(**totals, tainted=tainted, unsealed=tuple(sorted(missing)))
 
     def processes(self) -> list[int]:
         """Return the ids of worker processes that serve, without the spares."""
@@ -200,10 +211,25 @@ class Pools:
         while self._pools:
             _, pool = self._pools.popitem()
             _add(self._ended, pool)
+            self._unsealed.update(_unsealed(pool))
             self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
             lib.aionif_pool_stop(pool)
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+
+def seal_of(pool: Any) -> SealReport | None:
+    """Return what came of sealing a pool's workers; None: nothing is known yet."""
+    out = ffi.new("struct aionif_seal_result *")
+    state = lib.aionif_pool_sealed(pool, out)
+    if state == lib.AIONIF_SEAL_UNKNOWN:
+        return None
+    return read_report(out, is_sealed=state == lib.AIONIF_SEALED)
+
+
+def _unsealed(pool: Any) -> tuple[str, ...]:
+    report = seal_of(pool)
+    return report.missing if report is not None and report.is_sealed else ()
 
 
 def _add(totals: dict[str, int], pool: Any) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionif import _catalog, _zygote
 from aionif._binding import is_foreign
+from aionif._native import lib
 from aionif._packing import packing_of
 from aionif._pools import Setup
 from aionif._remote import main_module, pack_initializer, plan_of_callable, remote_packing
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aionif._binding import Plan
+    from aionif._pools import Pools
     from aionif.policy import NifPolicy
 
-__all__ = ("make_setup", "plan_in_process")
+__all__ = ("make_setup", "plan_in_process", "process_pool")
 
 
 def make_setup(
@@ -47,3 +49,12 @@ def plan_in_process(fn: Any, policy: NifPolicy, *, is_session: bool) -> tuple[Pl
     _zygote.ensure()
     _catalog.enter(plan)
     return plan, packing_of(plan, is_session=is_session)
+
+
+def process_pool(pools: Pools, policy: NifPolicy, setup: Setup, plan: Plan) -> Any:
+    """Return the pool of worker processes that a plan runs in under a policy."""
+    pool = pools.get(policy, setup)
+    entry = int(plan.struct.entry)
+    if policy.sandbox is not None and entry > lib.AIONIF_PYTHON_ENTRY:
+        lib.aionif_pool_renew(pool, entry)
+    return pool

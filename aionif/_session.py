@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from aionif._binding_cffi import CData
 from aionif._caller import Caller
+from aionif._checks import check_count
 from aionif._native import ffi, lib
-from aionif._process_routes import plan_in_process
+from aionif._process_routes import plan_in_process, process_pool
 from aionif._submit import Route, plan_of
 from aionif.errors import NifArgumentError, NifClosed
-from aionif.policy import check_count
 
 if TYPE_CHECKING:
     from aionif._wakeup import Seat
@@ -107,8 +107,8 @@ class NifSession(Caller):
             raise NifClosed(resource="executor")
         executor = self._executor
         if executor._isolation == "process":  # noqa: SLF001
-            pool = executor._pools.get(self._policy, executor._setup)  # noqa: SLF001
             plan, packing = plan_in_process(fn, policy, is_session=True)
+            pool = process_pool(executor._pools, self._policy, executor._setup, plan)  # noqa: SLF001
         else:
             pool = executor._pools.get(self._policy)  # noqa: SLF001
             plan, packing = plan_of(fn), None

@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 from anyio import move_on_after
 
 from aionif._binding import NifFunction, Plan, bind
+from aionif._checks import check_seconds
 from aionif._crash import error_of
 from aionif._native import ffi, lib
+from aionif._pools import seal_of
+from aionif._seal import refusal as seal_refusal
 from aionif._wakeup import Seat, function_names
 from aionif.errors import (
     NifArgumentError,
@@ -27,7 +30,7 @@ from aionif.errors import (
     NifRejected,
     NifTimeout,
 )
-from aionif.policy import ENDINGS, NifPolicy, check_seconds
+from aionif.policy import ENDINGS, NifPolicy
 from aionif.telemetry.log import call_failed
 
 __all__ = (
@@ -261,6 +264,8 @@ def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
     error, duration = error_of(call, route.plan, route.tier, timeout)
     if isinstance(error, NifLimitExceeded):
         error.allowed = getattr(route.policy.limits, error.limit)
+    if isinstance(error, NifArgumentError) and route.policy.sandbox is not None:
+        error.remedy = "Call it once, or preload what it needs, before its workers are sealed."
     if route.on_crash is not None and isinstance(error, NifCrash):
         route.on_crash()
     call_failed(error, duration)
@@ -273,12 +278,21 @@ def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
     if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
         return NifTimeout(timeout=timeout or 0.0, phase="run", **_where(route))
     if kind == lib.AIONIF_EVENT_UNSERVED:
-        return NifRejected(
-            reason=f"no worker process could be started: {_problem_of(route.pool)}",
-            remedy="See what the worker says, and mend the executor's setup.",
-            **_where(route),
-        )
+        return _unserved(route)
     return NifClosed(resource=route.resource, **_where(route))
+
+
+def _unserved(route: Route) -> NifError:
+    seal = seal_of(route.pool)
+    if seal is not None and not seal.is_sealed:
+        error = seal_refusal(seal)
+        error.function, error.library, error.tier = route.plan.name, route.plan.library, route.tier
+        return error
+    return NifRejected(
+        reason=f"no worker process could be started: {_problem_of(route.pool)}",
+        remedy="See what the worker says, and mend the executor's setup.",
+        **_where(route),
+    )
 
 
 def _problem_of(pool: Any) -> str:

@@ -14,23 +14,17 @@ import anyio
 from aionif import _wakeup
 from aionif._binding import is_foreign
 from aionif._caller import Caller
+from aionif._checks import check_choice, check_count, check_seconds
 from aionif._crash import taints
 from aionif._native import ffi, lib
 from aionif._pools import Pools, Statistics
-from aionif._process_routes import make_setup, plan_in_process
+from aionif._process_routes import make_setup, plan_in_process, process_pool
 from aionif._session import NifSession
 from aionif._submit import Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.inline import inline_route
-from aionif.policy import (
-    Isolation,
-    NifPolicy,
-    check_choice,
-    check_count,
-    check_policy,
-    check_seconds,
-)
+from aionif.policy import Isolation, NifPolicy, check_policy, refuse_sandbox
 from aionif.telemetry.log import warn
 
 if TYPE_CHECKING:
@@ -103,6 +97,7 @@ class NifExecutor(Caller):
             check_count("max_calls_per_worker", max_calls_per_worker, 1)
         self._setup = make_setup(initializer, initargs, preload, max_calls_per_worker)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
+        refuse_sandbox(self._policy, isolation)
         self._rejects = on_full == "reject"
         self._shutdown_timeout = shutdown_timeout
         self._pools = Pools(max_workers=max_workers, max_queue=max_queue, name=name)
@@ -129,6 +124,8 @@ class NifExecutor(Caller):
                 remedy='Open the executor with isolation="thread".',
             )
         check_policy(policy)
+        if self._isolation != "process":  # "auto" has its sessions on threads
+            refuse_sandbox(policy or self._policy, "thread")
         session = NifSession(self, policy or self._policy)
         self._sessions.add(session)
         try:
@@ -141,7 +138,9 @@ class NifExecutor(Caller):
         if self._closed:
             raise NifClosed(resource="executor")
         policy = policy or self._policy
-        if self._isolation == "process" or (self._isolation == "auto" and self._is_moved(fn)):
+        refuse_sandbox(policy, self._isolation)
+        moved = self._isolation == "auto" and (policy.sandbox is not None or self._is_moved(fn))
+        if self._isolation == "process" or moved:
             return self._make_process_route(fn, policy)
         plan = plan_of(fn)
         if self._isolation == "inline":
@@ -183,7 +182,7 @@ class NifExecutor(Caller):
         return Route(
             plan,
             policy,
-            self._pools.get(policy, self._setup),
+            process_pool(self._pools, policy, self._setup, plan),
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,

@@ -94,6 +94,20 @@ static int limit_of(const struct aionif__worker *worker) {
     return WTERMSIG(status) == SIGXCPU ? AIONIF_LIMIT_CPU : AIONIF_LIMIT_NONE;
 }
 
+/* By a filter: of what its handler has noted, if that could run. */
+static void note_denial(const struct aionif__worker *worker) {
+    enum { MOST = 4096 };
+    int status = worker->process->wait_status;
+    if (!worker->settings.has_sandbox || !WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS) {
+        return;
+    }
+    int32_t denied = atomic_load(&worker->process->segment->denied);
+    taken.kind = AIONIF_DENIED;
+    taken.failure.signal = SIGSYS;
+    taken.failure.code = 1; /* SYS_SECCOMP */
+    taken.failure.syscall = denied > 0 && denied <= MOST ? denied - 1 : -1;
+}
+
 /* It died under this call: by _exit(), by a limit, by someone's signal. */
 static struct aionif__record *lost(struct aionif__worker *worker) {
     const struct aionif__process *process = worker->process;
@@ -104,6 +118,7 @@ static struct aionif__record *lost(struct aionif__worker *worker) {
     taken.failure.limit = limit_of(worker);
     taken.failure.process = process->pid;
     taken.started_ns = taken.ended_ns = aionif__now_ns();
+    note_denial(worker);
     return &taken;
 }
 
@@ -192,6 +207,26 @@ void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call
     }
     if (call->memory) {
         memcpy(call->memory, source + block->result, call->plan->result_memory);
+    }
+}
+
+void aionif__take_sealed(struct aionif_pool *pool, const struct aionif__process *process) {
+    struct aionif_seal_result *sealed = &pool->sealed;
+    const struct aionif__segment *segment = process->segment;
+    int now = atomic_load(&segment->lane.tid) ? AIONIF_SEALED : AIONIF_SEAL_REFUSED;
+    if (pool->seal_state >= now || !(segment->sealed.applied | segment->sealed.missing)) {
+        return;
+    }
+    pool->seal_state = now;
+    *sealed = segment->sealed;
+    sealed->note_count =
+        sealed->note_count < AIONIF_SEAL_NOTES ? sealed->note_count : AIONIF_SEAL_NOTES;
+    for (uint32_t i = 0; i < sealed->note_count; i++) {
+        sealed->notes[i].text[AIONIF_TEXT - 1] = '\0';
+    }
+    if (sealed->missing && now == AIONIF_SEALED) {
+        const char *why = sealed->note_count ? sealed->notes[0].text : "";
+        aionif__notice(AIONIF_NOTICE_UNSEALED, (int)sealed->missing, 0, NULL, why);
     }
 }
 

@@ -13,6 +13,7 @@
 #endif
 #include "child.h"
 
+#include "fault.h"
 #include "modules.h"
 #include "segment.h"
 #include "state.h"
@@ -243,9 +244,23 @@ int aionif_child_enter(const struct aionif_child *given) {
     return 0;
 }
 
+/* The filter for exit() comes first, as a sealed process can add none. */
+int aionif_child_seal(const struct aionif_seal *seal, struct aionif_seal_result *out) {
+    aionif__worker_filter(&segment->lane, &segment->settings);
+    int sealed = seal ? aionif_seal(seal, out) : 1;
+    segment->sealed = *out;
+    return sealed;
+}
+
+void aionif__child_denied(int number) {
+    if (segment && getpid() == aionif__fault_pid()) { /* not a child that a call has started */
+        atomic_store(&segment->denied, number + 1);
+    }
+}
+
 int aionif_child_serve(void) {
     struct aionif__thread *self = aionif__self;
-    aionif__worker_ready(self, &segment->lane, &segment->settings);
+    atomic_store(&segment->lane.tid, self->tid);
     aionif__serve(&segment->lane, self);
     if (atomic_load(&segment->lane.health) != AIONIF__SERVING) {
         aionif__exit_group(0);

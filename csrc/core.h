@@ -92,6 +92,7 @@ enum aionif_notice_kind {
     AIONIF_NOTICE_ZYGOTE_LOST = 8,
     AIONIF_NOTICE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
     AIONIF_NOTICE_NO_PROCESS = 10,
+    AIONIF_NOTICE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
 };
 
 enum aionif_taint {
@@ -216,6 +217,7 @@ struct aionif_pool_settings {
     uint64_t resident_limit; /* bytes; 0: none. Likewise */
     uint32_t has_address_limit;
     uint32_t has_file_limit;
+    uint32_t has_sandbox;
 };
 
 struct aionif_statistics {
@@ -246,7 +248,7 @@ enum aionif_seal_sizes {
     AIONIF_SEAL_OWN_PIDS = 32,
     AIONIF_SEAL_PATHS = 128,
     AIONIF_SEAL_TEXT = 16384, /* of all paths, each with its NUL */
-    AIONIF_SEAL_LIMITS = 6,
+    AIONIF_SEAL_LIMITS = 4,
     AIONIF_SEAL_NOTES = 16,
     AIONIF_SEAL_MARK = 0x0a11, /* SECCOMP_RET_DATA of a seal's filter */
 };
@@ -265,6 +267,8 @@ enum aionif_seal_part {
     AIONIF_SEAL_FILTER = 1 << 9,
 };
 
+enum aionif_seal_state { AIONIF_SEAL_UNKNOWN = 0, AIONIF_SEAL_REFUSED = 1, AIONIF_SEALED = 2 };
+
 enum aionif_seal_access { AIONIF_SEAL_READ = 1, AIONIF_SEAL_WRITE = 2, AIONIF_SEAL_EXECUTE = 4 };
 
 struct aionif_seal_path {
@@ -280,7 +284,7 @@ struct aionif_seal {
     uint32_t code_length;
     uint32_t own_pid_count;
     uint32_t path_count;
-    int64_t limits[AIONIF_SEAL_LIMITS];      /* in the order of aionif.Limits; negative: none */
+    int64_t limits[AIONIF_SEAL_LIMITS];      /* see seal.c; negative: none */
     uint32_t own_pids[AIONIF_SEAL_OWN_PIDS]; /* instructions whose k becomes this process's id */
     struct aionif_seal_path paths[AIONIF_SEAL_PATHS];
     uint64_t code[AIONIF_SEAL_CODE]; /* struct sock_filter */
@@ -352,6 +356,10 @@ int aionif_ears(void); /* descriptor that is readable when something has happene
 void aionif_hear(void);
 int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* ids; how many */
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
+/* What came of sealing its workers: enum aionif_seal_state. */
+int aionif_pool_sealed(struct aionif_pool *pool, struct aionif_seal_result *out);
+/* Sealed workers that can't have loaded this function's library give way to new ones. */
+void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry);
 int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length);
 void aionif_buffer_close(uint32_t buffer);
 int aionif_buffer_descriptor(uint32_t buffer);
@@ -369,6 +377,8 @@ struct aionif_child {
 int aionif_catalog_use(int descriptor);
 int aionif_child_enter(const struct aionif_child *child); /* maps the lane */
 void aionif_child_warm(void);                             /* loads what the catalog names so far */
+/* The last thing before it serves: the filter for exit(), then the seal, if there is one. 1: sealed. */
+int aionif_child_seal(const struct aionif_seal *seal, struct aionif_seal_result *out);
 int aionif_child_serve(void); /* until told to stop; never returns after a crash */
 
 int aionif_cancel(uint64_t call);

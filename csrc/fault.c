@@ -29,6 +29,7 @@
 
 #include "arch/context.h"
 #include "chain.h"
+#include "child.h"
 #include "modules.h"
 #include "unwind.h"
 #include "worker.h"
@@ -208,6 +209,9 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
+    if (is_sealed_off(info)) {
+        aionif__child_denied(info->si_syscall);
+    }
     if (self && self->recording && on_alternate_stack(self, context_sp(context))) {
         resume(self, self->recording, context, AIONIF__FAULTED);
     } else if (invocation && is_ours(self, invocation, info, context)) {

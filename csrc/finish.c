@@ -183,8 +183,9 @@ static void replace_leavers(struct aionif_pool *pool) {
         uint32_t health = atomic_load(&pool->workers[i]->lane->health);
         if (pool->settings.is_process) {
             struct aionif__worker *worker = pool->workers[i];
-            if (pool->failed_starts && atomic_load(&worker->lane->tid)) {
+            if (atomic_load(&worker->lane->tid)) {
                 pool->failed_starts = 0;
+                aionif__take_sealed(pool, worker->process);
             }
             bool over = health != AIONIF__SERVING && !is_publishing(worker);
             if (over || aionif__process_leaves(worker)) {

@@ -85,6 +85,7 @@ bool aionif__process_start(struct aionif__worker *worker) {
         return false;
     }
     worker->process->serial = ++serials;
+    worker->process->known = aionif__catalog_count();
     worker->process->bell = worker->process->control = worker->process->pidfd = -1;
     if (order(worker)) {
         return true;
@@ -124,15 +125,17 @@ void aionif__process_kill(struct aionif__worker *worker) {
 bool aionif__process_serves(const struct aionif__worker *worker) {
     const struct aionif__process *process = worker->process;
     uint32_t most = worker->settings.max_calls;
-    return !process->doomed && !process->dead && !process->lied &&
+    bool stale = process->stale && !worker->reserved; /* a session keeps what it has */
+    return !stale && !process->doomed && !process->dead && !process->lied &&
            (!most || process->served < most);
 }
 
 bool aionif__process_leaves(const struct aionif__worker *worker) {
     const struct aionif__process *process = worker->process;
-    bool spent = worker->settings.max_calls && process->served >= worker->settings.max_calls &&
-                 aionif__lane_idle(worker->lane);
-    return spent || process->doomed || process->dead || process->lied;
+    bool full = worker->settings.max_calls && process->served >= worker->settings.max_calls;
+    bool stale = process->stale && !worker->reserved;
+    return ((full || stale) && aionif__lane_idle(worker->lane)) || process->doomed ||
+           process->dead || process->lied;
 }
 
 /* Queued calls go back before the kill: a worker that ends its call this very moment must not find
@@ -167,6 +170,7 @@ void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif_
     enum { MOST = 48, BY_ITSELF = 16, KILLED = 1 };
     bool killed = WIFSIGNALED(process->wait_status) && WTERMSIG(process->wait_status) == SIGKILL;
     pool->failed_starts += killed ? KILLED : BY_ITSELF;
+    aionif__take_sealed(pool, process);
     if (pool->failed_starts < MOST) {
         return;
     }
@@ -179,6 +183,41 @@ void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif_
     while (pool->pending.first) {
         aionif__drop(pool->pending.first, AIONIF_EVENT_UNSERVED);
     }
+}
+
+static void drop_spare(struct aionif_pool *pool) {
+    aionif__process_kill(pool->spare);
+    pool->spare->next = pool->doomed;
+    pool->doomed = pool->spare;
+    pool->spare = NULL;
+}
+
+/* A sealed process opens no library, so whoever was ordered before this one was named may lack it.
+ * One that is at work ends its call first. */
+void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry) {
+    aionif__lock();
+    uint32_t first = aionif__catalog_first(entry);
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        struct aionif__worker *worker = pool->workers[i];
+        worker->process->stale |= worker->process->known <= first;
+        if (worker->process->stale && aionif__process_leaves(worker)) {
+            aionif__process_retire(worker);
+            i--;
+        }
+    }
+    if (pool->spare && pool->spare->process->known <= first) {
+        drop_spare(pool);
+    }
+    aionif__dispatch(pool, NULL);
+    aionif__unlock();
+}
+
+int aionif_pool_sealed(struct aionif_pool *pool, struct aionif_seal_result *out) {
+    aionif__lock();
+    *out = pool->sealed;
+    int state = pool->seal_state;
+    aionif__unlock();
+    return state;
 }
 
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room) {
@@ -334,10 +373,7 @@ void aionif__process_stop(struct aionif_pool *pool) {
         aionif__process_retire(pool->workers[0]);
     }
     if (pool->spare) {
-        aionif__process_kill(pool->spare);
-        pool->spare->next = pool->doomed;
-        pool->doomed = pool->spare;
-        pool->spare = NULL;
+        drop_spare(pool);
     }
     for (int waited = 0; pool->doomed && waited < PATIENCE_MS; waited += STEP_MS) {
         aionif__zygote_pump();

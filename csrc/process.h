@@ -16,6 +16,8 @@ struct aionif__process {
     bool leaving;
     int wait_status;
     int limit;             /* enum aionif_limit: what it was killed for */
+    uint32_t known;        /* length of the catalog when it was ordered: it loads that much */
+    bool stale;            /* sealed without a library that is wanted by now */
     uint32_t served, owed; /* calls ever put in its lane; grants that it has to take first */
     uint64_t timed_call;   /* whose use of the CPU is measured, from `cpu_base_ns` */
     int64_t cpu_base_ns;
@@ -48,6 +50,8 @@ struct aionif__record *aionif__believe(struct aionif__worker *worker, uint32_t p
                                        uint32_t *state);
 void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call,
                         const struct aionif__record *record);
+/* What a worker says of its seal; only once it serves, or has died. */
+void aionif__take_sealed(struct aionif_pool *pool, const struct aionif__process *process);
 void aionif__take_remains(struct aionif__worker *worker, struct aionif__call *call);
 
 /* zygote.c */
@@ -62,5 +66,8 @@ void aionif__zygote_forked(void);
 /* buffer.c: false: the worker's socket is full, for now. */
 bool aionif__buffers_grant(struct aionif__process *process, const struct aionif_block *block);
 
+/* window.c */
 uint64_t aionif__window(void);
+uint32_t aionif__catalog_count(void);
+uint32_t aionif__catalog_first(uint32_t entry); /* the first entry of the same file */
 #endif

@@ -28,6 +28,8 @@ struct aionif__slot {
 struct aionif__segment {
     struct aionif__lane lane;
     struct aionif_pool_settings settings __attribute__((aligned(AIONIF__PAGE)));
+    struct aionif_seal_result sealed; /* told before `lane.tid` */
+    _Atomic int32_t denied;           /* number of the system call it died of, and one; 0: none */
     struct aionif__slot slots[AIONIF__SLOTS];
     char arena[AIONIF_BLOCKS][AIONIF_BLOCK];
 };

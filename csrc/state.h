@@ -73,11 +73,13 @@ struct aionif_pool {
     bool spawn_failed;             /* reported until a thread could be started again */
     struct aionif_port *idle_port; /* wants to know when outstanding is 0 */
     /* Of the process tier. */
-    struct aionif__worker *spare;  /* stands ready to replace one */
-    int64_t spare_due_ns;          /* when the next one is to be started */
-    struct aionif__worker *doomed; /* killed; here until the zygote has said how they ended */
-    uint32_t failed_starts;        /* in a row */
-    char problem[AIONIF_TEXT];     /* what the last of them said */
+    struct aionif__worker *spare;     /* stands ready to replace one */
+    int64_t spare_due_ns;             /* when the next one is to be started */
+    struct aionif__worker *doomed;    /* killed; here until the zygote has said how they ended */
+    uint32_t failed_starts;           /* in a row */
+    char problem[AIONIF_TEXT];        /* what the last of them said */
+    int seal_state;                   /* enum aionif_seal_state */
+    struct aionif_seal_result sealed; /* what its workers say of their seal */
     struct aionif_statistics statistics;
 };
 

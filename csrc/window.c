@@ -78,6 +78,17 @@ failed:
     return -1;
 }
 
+uint32_t aionif__catalog_count(void) { return catalog ? atomic_load(&catalog->count) : 0; }
+
+uint32_t aionif__catalog_first(uint32_t entry) {
+    uint32_t first = AIONIF_PYTHON_ENTRY + 1;
+    while (first < entry &&
+           strcmp(catalog->entries[first].module.path, catalog->entries[entry].module.path) != 0) {
+        first++;
+    }
+    return first;
+}
+
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset) {
     aionif__lock();
     uint32_t count = catalog ? atomic_load(&catalog->count) : AIONIF_ENTRIES;

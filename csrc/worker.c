@@ -46,10 +46,8 @@ bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane
     return true;
 }
 
-void aionif__worker_ready(struct aionif__thread *self, struct aionif__lane *lane,
-                          const struct aionif_pool_settings *settings) {
+void aionif__worker_filter(struct aionif__lane *lane, const struct aionif_pool_settings *settings) {
     atomic_store(&lane->unfiltered, !aionif__exits_filter(settings));
-    atomic_store(&lane->tid, self->tid);
 }
 
 static void *thread_main(void *argument) {
@@ -62,7 +60,8 @@ static void *thread_main(void *argument) {
         if (worker->settings.name[0]) {
             pthread_setname_np(pthread_self(), worker->settings.name);
         }
-        aionif__worker_ready(self, lane, &worker->settings);
+        aionif__worker_filter(lane, &worker->settings);
+        atomic_store(&lane->tid, self->tid);
         aionif__serve(lane, self);
     } else {
         atomic_store(&lane->health, AIONIF__LEAVING);
