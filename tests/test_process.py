@@ -368,6 +368,15 @@ def test_a_read_only_buffer_is_so_in_the_worker(library: NifLibrary) -> None:
     with_executor(main, max_workers=1)
 
 
+def test_filling_a_buffer() -> None:
+    buffer = Buffer(5000)
+    buffer.fill(np.arange(1000, dtype=np.int32))
+    assert np.frombuffer(buffer.view(), dtype=np.int32, count=1000).tolist() == list(range(1000))
+    assert bytes(buffer.view()[4000:]) == bytes(1000)
+    with pytest.raises(NifArgumentError, match="larger than the buffer"):
+        buffer.fill(bytes(5001))
+
+
 def mapped_in(pid: int, address: int) -> str:
     for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
         low, high, access = re.match(r"(\w+)-(\w+) (\S+)", line).groups()  # type: ignore[union-attr]
