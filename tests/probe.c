@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_SIZE = 1 << 16 };
+enum { LOG_SIZE = 1 << 20 };
 
 static struct {
     atomic_int opened, at_gate, logged, inside, arrived;
