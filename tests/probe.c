@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -113,7 +114,10 @@ int noted(int place) { return shared->entries[place]; }
 
 int count_noted(void) { return atomic_load(&shared->logged); }
 
-void forget_notes(void) { atomic_store(&shared->logged, 0); }
+void forget_notes(void) {
+    memset(shared->entries, 0, sizeof shared->entries);
+    atomic_store(&shared->logged, 0);
+}
 
 /* ---- calls that meet ---- */
 

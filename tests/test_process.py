@@ -203,7 +203,7 @@ def test_kills_at_any_moment_lose_nothing_and_repeat_nothing(
                     pass
 
     async def main(executor: NifExecutor) -> None:
-        number = 0
+        number = 1
         async with anyio.create_task_group() as killing:
             killing.start_soon(kill, executor)
             while kills < KILLS:
@@ -214,11 +214,12 @@ def test_kills_at_any_moment_lose_nothing_and_repeat_nothing(
                 await anyio.sleep(0.005)  # or the log of 10,000 kills is full before they are
 
     with_executor(main, deadline=DEADLINE + KILLS / 50, max_workers=2)
-    noted = [direct.noted(place) for place in range(direct.count_noted())]
+    # 0 where the kill came between taking a place in the log and writing to it.
+    noted = [n for n in map(direct.noted, range(direct.count_noted())) if n]
     assert len(noted) == len(set(noted)), "a call ran twice"
     returned = {number for number, ending in endings.items() if ending == "returned"}
     assert returned <= set(noted), "a call returned that never ran"
-    assert sorted(endings) == list(range(len(endings)))
+    assert sorted(endings) == list(range(1, len(endings) + 1))
     assert kills >= KILLS
 
 
