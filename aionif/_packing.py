@@ -87,9 +87,11 @@ class _Packer:
             self.keep.append(large)
             self.block.grant(large._memory.number, writable=writable)  # noqa: SLF001 - its kin
             there = large.address
-        elif writable:
-            self.block.pointer.back = self.block.used
-        ctypes.memmove(there, address, size)  # without the interpreter's lock
+            large.fill(ffi.buffer(ffi.cast("char *", address), size))
+        else:
+            if writable:
+                self.block.pointer.back = self.block.used
+            ctypes.memmove(there, address, size)  # without the interpreter's lock
         if writable:
             self.back.append((address, there, size, self.is_sure))
         return there

@@ -78,6 +78,26 @@ class Buffer:
             raise NifClosed(resource="buffer")
         return memoryview(self._memory.view)
 
+    def fill(self, data: Any) -> None:
+        """Copy an object with the buffer protocol to the start of the memory.
+
+        Faster than through a view while the memory is new: its pages are not mapped one by one.
+
+        Raises:
+            NifArgumentError: the data is larger than the buffer.
+        """
+        source = memoryview(data).cast("B")
+        if source.nbytes > self.size:
+            raise NifArgumentError(
+                argument="data",
+                value=source.nbytes,
+                problem="is larger than the buffer",
+                remedy=f"Pass at most {self.size} bytes.",
+            )
+        descriptor, at = lib.aionif_buffer_descriptor(self._memory.number), 0
+        while at < source.nbytes:
+            at += os.pwrite(descriptor, source[at:], at)
+
     def __enter__(self) -> Self:
         return self
 
