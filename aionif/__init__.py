@@ -7,6 +7,7 @@ from importlib import resources as _resources
 from aionif._binding import NifFunction
 from aionif._learn import Lesson, learn_sandbox
 from aionif._seal import SealNote, SealReport, seal_process
+from aionif.buffer import Buffer
 from aionif.errors import (
     CrashReport,
     Frame,
@@ -27,14 +28,15 @@ from aionif.errors import (
 from aionif.executor import NifExecutor, NifSession, Statistics, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
+from aionif.limits import NifLimits
 from aionif.policy import NifPolicy
-from aionif.sandbox import Limits, Sandbox
+from aionif.sandbox import Sandbox
 
 __all__ = (
+    "Buffer",
     "CrashReport",
     "Frame",
     "Lesson",
-    "Limits",
     "NifArgumentError",
     "NifClosed",
     "NifCrash",
@@ -44,6 +46,7 @@ __all__ = (
     "NifFunction",
     "NifLibrary",
     "NifLimitExceeded",
+    "NifLimits",
     "NifPanic",
     "NifPolicy",
     "NifRejected",

@@ -21,7 +21,7 @@ from typing import Any
 from aionif._native import ffi, lib
 from aionif.errors import NifArgumentError
 
-__all__ = ("NifFunction", "Plan", "bind")
+__all__ = ("NifFunction", "Plan", "bind", "is_foreign")
 
 Preparation = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
@@ -33,6 +33,7 @@ class Plan:
     prepare: makes what must outlive the call from the arguments; None where there is no need.
     count_words: stack words of one variadic call; None for a fixed signature.
     finish: a last conversion of the result by the caller's own rule (ctypes' errcheck), or None.
+    ctype: its cffi type, without complex numbers; None for a function of ctypes.
     explain: turns the library's complaint about arguments into a NifArgumentError.
     """
 
@@ -41,6 +42,7 @@ class Plan:
         "address",
         "capture",
         "count_words",
+        "ctype",
         "explain",
         "finish",
         "keep",
@@ -67,7 +69,9 @@ class Plan:
         finish: Callable[[Any, tuple[Any, ...]], Any] | None = None,
         explain: Callable[[tuple[Any, ...], BaseException], NifArgumentError],
         keep: object = None,
+        ctype: Any = None,
     ) -> None:
+        self.ctype = ctype
         self.name = name
         self.library = library
         self.address = address
@@ -118,6 +122,17 @@ def bind(function: Any) -> Plan:
     from aionif import _binding_cffi  # noqa: PLC0415 - it imports this module's Plan
 
     return _binding_cffi.bind(function)
+
+
+def is_foreign(function: Any) -> bool:
+    """Return whether it belongs to cffi or ctypes, though perhaps it can't be called through us."""
+    if isinstance(function, (NifFunction, ctypes._CFuncPtr)):  # type: ignore[attr-defined] # noqa: SLF001
+        return True
+    try:
+        ffi.typeof(function)
+    except TypeError:
+        return False
+    return True
 
 
 class _Symbol(ctypes.Structure):

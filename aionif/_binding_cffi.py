@@ -15,7 +15,7 @@ from aionif.errors import NifArgumentError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("bind", "plan_of")
+__all__ = ("CData", "bind", "plan_of", "shape_of")
 
 CData = backend._CDataBase  # noqa: SLF001 - the type has no other name
 CType = backend.CType
@@ -95,6 +95,7 @@ def plan_of(ctype: Any, address: int, name: str, library: str | None, keep: obje
         finish=_complex_result if natural.result is not ctype.result else None,
         explain=_explainer(natural),
         keep=(keep, replay),
+        ctype=ctype,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from asyncio import _get_running_loop  # None where none runs: cheap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from aionif._binding import NifFunction
+from aionif._binding import NifFunction, is_foreign
 from aionif._native import ffi, lib
 from aionif._submit import (
     CONVERSION_ERRORS,
@@ -19,6 +20,7 @@ from aionif._submit import (
     submit_in_line,
 )
 from aionif._wakeup import Seat, _local, current_seat
+from aionif.errors import NifArgumentError
 from aionif.policy import check_policy
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Caller",)
 
+_MOST_ROUTES = 1024
 _YIELD = lib.AIONIF_YIELD
 _PENDING = lib.AIONIF_PENDING
 _FULL = lib.AIONIF_FULL
@@ -38,6 +41,7 @@ class Caller:
     def __init__(self) -> None:
         self._routes: dict[Any, Route] = {}
         self._seats: set[Seat] = set()
+        self._runs_python = False
 
     async def execute_nif(  # noqa: C901, PLR0912, PLR0915 - the hot path: each step inlined pays
         self, fn: Any, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
@@ -72,7 +76,7 @@ class Caller:
         door = seat.door
         given = args
         if seat.lines and not route.rejects_when_full:  # tasks wait for room, perhaps of this pool
-            args = prepared(route.plan, args)
+            args = prepared(route, args)
             result = await submit_in_line(route, seat, args, timeout)
         elif timeout is None and route.is_plain:  # capture() again, at half the price
             try:
@@ -84,7 +88,7 @@ class Caller:
                 door.target = ffi.NULL
                 raise complaint(route.plan, args, problem) from problem
         else:
-            args = prepared(route.plan, args)
+            args = prepared(route, args)
             result = capture(route, door, args, timeout)
         outcome = door.outcome
         if outcome > _YIELD:
@@ -106,12 +110,19 @@ class Caller:
                 raise refusal(route, door, outcome, timeout)
         if outcome == _YIELD:
             seat.owe_turn()
+        if route.unpack is not None:
+            result = route.unpack(result, args, door)
         finish = route.plan.finish
         return result if finish is None else finish(result, given)
 
     def _find_route(self, fn: Any, policy: NifPolicy | None) -> Route:
-        plan = plan_of(fn)
         check_policy(policy)
+        try:
+            plan = plan_of(fn)
+        except NifArgumentError:
+            if not self._runs_python or not callable(fn) or is_foreign(fn):
+                raise
+            return self._find_python_route(fn, policy)
         own = fn.policy if isinstance(fn, NifFunction) else None
         key: Any = (plan, policy)
         route = self._routes.get(key)
@@ -119,6 +130,17 @@ class Caller:
             route = self._routes[key] = self._make_route(fn, policy or own)
         if isinstance(fn, NifFunction) and policy is None:
             self._routes[fn] = route  # its plan and policy never change
+        return route
+
+    def _find_python_route(self, fn: Any, policy: NifPolicy | None) -> Route:
+        route = self._make_route(fn, policy)
+        if policy is None:
+            if (
+                len(self._routes) >= _MOST_ROUTES
+            ):  # partials and bound methods are made anew each time
+                self._routes.clear()
+            with suppress(TypeError):  # some callables can't be hashed
+                self._routes[fn] = route
         return route
 
     def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:

@@ -19,10 +19,12 @@ if _PLATFORM != ("linux", "x86_64"):
 
 from aionif import _core  # type: ignore[attr-defined] # noqa: E402 - the refusal above must come before a failed import does
 
-__all__ = ("THUNK", "Door", "door", "ffi", "lib", "new_door")
+__all__ = ("CORE_FILE", "THUNK", "Door", "door", "ffi", "lib", "new_door")
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
+
+CORE_FILE: str = _core.__file__
 
 Door = Any  # struct aionif_door *: cffi has no types to offer
 

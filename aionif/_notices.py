@@ -5,8 +5,10 @@ from __future__ import annotations
 from signal import Signals
 from typing import Any
 
+from aionif import _zygote
 from aionif._crash import taints
 from aionif._native import ffi, lib
+from aionif._seal import log_missing, words_of
 from aionif.telemetry.log import warn
 
 __all__ = ("report_all",)
@@ -18,6 +20,8 @@ _EVENTS = {
     lib.AIONIF_NOTICE_NO_FILTER: ("exit_not_contained", None),
     lib.AIONIF_NOTICE_NO_THREAD: ("worker_not_started", "the system gave no thread or memory"),
     lib.AIONIF_NOTICE_TAINTED: ("process_tainted", None),
+    lib.AIONIF_NOTICE_ZYGOTE_LOST: ("zygote_lost", "another one is started"),
+    lib.AIONIF_NOTICE_MISBEHAVED: ("worker_misbehaved", "it wrote what it may not; it was killed"),
 }
 
 
@@ -25,7 +29,12 @@ def report_all(names: dict[int, str]) -> None:
     """Log everything noticed since the last time; names: of functions, by address."""
     notice = ffi.new("struct aionif_notice *")
     while lib.aionif_take_notice(notice):
+        if notice.kind == lib.AIONIF_NOTICE_UNSEALED:
+            log_missing(words_of(notice.detail), ffi.string(notice.text).decode(errors="replace"))
+            continue
         event, reason = _EVENTS[notice.kind]
+        if notice.kind == lib.AIONIF_NOTICE_ZYGOTE_LOST:
+            _zygote.ensure()
         warn(event, **_fields(notice, reason, names))
 
 

@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aionif import _zygote
 from aionif._native import ffi, lib
+from aionif._seal import compile_worker_seal, read_report
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aionif._seal import SealReport
     from aionif.policy import NifPolicy
 
-__all__ = ("Pools", "Statistics")
+__all__ = ("Pools", "Setup", "Statistics", "seal_of")
 
 _NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the workers of a process pool do before they serve.
+
+    main: how to run the program's main module again, for what is defined there.
+    python: initializer and modules to import, for Python callables (see _child_python).
+    max_calls: after so many a worker is replaced.
+    """
+
+    main: tuple[tuple[str, str], ...] = ()
+    python: tuple[tuple[str, str], ...] = ()
+    max_calls: int | None = None
+
+    def document(self, policy: NifPolicy) -> bytes:
+        """Return it as a worker reads it: a line of JSON, and its seal if it is to have one."""
+        told = dict(self.python)
+        here = Path(__file__)
+        main = dict(self.main).get("path")
+        document = {
+            "is_sandboxed": policy.sandbox is not None,
+            "path": sys.path,
+            "python_side": str(here.with_name("_child_python.py")),
+            "message": str(here.with_name("_message.py")),
+            "main": dict(self.main),
+            "python": told,
+        }
+        seal = compile_worker_seal(policy, *([main] if main else []))
+        return json.dumps(document).encode() + b"\n" + seal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +67,10 @@ class Statistics:
     started: threads ever started. abandoned: threads in a call that did not stop when told to.
     retired: threads parked because a crash left a lock held.
     watched: calls whose end the submitter saw without suspending its task.
+    killed: worker processes ended: after a crash, a deadline, a limit, or as the executor closed.
     stack_high_water: most bytes of stack that a measured call used.
     tainted: an earlier crash may have damaged this process (in words; empty if not).
+    unsealed: parts of sandboxes that are not in force here (in words; empty if none).
     """
 
     submitted: int
@@ -50,11 +88,13 @@ class Statistics:
     retired: int
     abandoned: int
     watched: int
+    killed: int
     stack_high_water: int
     tainted: tuple[str, ...]
+    unsealed: tuple[str, ...] = ()
 
 
-_COUNTS = [field.name for field in fields(Statistics) if field.name != "tainted"]
+_COUNTS = [field.name for field in fields(Statistics) if field.name not in ("tainted", "unsealed")]
 _OF_THIS_MOMENT = ("queued", "running", "workers", "idle")
 
 
@@ -66,13 +106,17 @@ class Pools:
         self._max_queue = max_queue
         self._name = name
         self._pools: dict[tuple[Any, ...], Any] = {}
+        self._descriptors: list[int] = []  # setups of worker processes
         self._ended = dict.fromkeys(_COUNTS, 0)  # of pools that were stopped
+        self._unsealed: set[str] = set()  # likewise
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._pools.values())
 
-    def get(self, policy: NifPolicy) -> Any:
+    def get(self, policy: NifPolicy, setup: Setup | None = None) -> Any:
         """Return the pool whose workers are set up as `policy` says.
+
+        setup: of worker processes; None for threads.
 
         Raises:
             NifRejected: the system gives no memory or thread.
@@ -87,14 +131,16 @@ class Pools:
             policy.spin,
             policy.watch,
             policy.wake,
+            setup and (setup, policy.limits, policy.sandbox),
         )
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = self._open(policy)
+            pool = self._pools[key] = self._open(policy, setup)
         return pool
 
-    def _open(self, policy: NifPolicy) -> Any:
+    def _open(self, policy: NifPolicy, setup: Setup | None) -> Any:
         alone = (os.cpu_count() or 1) == 1  # then whoever spins keeps the other side from running
+        denied = () if policy.sandbox else policy.deny_syscalls  # the seal denies them, too
         settings = ffi.new(
             "struct aionif_pool_settings *",
             {
@@ -108,11 +154,13 @@ class Pools:
                 "guard_size": policy.guard_size,
                 "abort_attempts": policy.abort_attempts,
                 "contain_exit": policy.contain_exit,
-                "denied_count": len(policy.deny_syscalls),
-                "denied": [number_of(name) for name in policy.deny_syscalls],
+                "denied_count": len(denied),
+                "denied": [number_of(name) for name in denied],
                 "name": self._name.encode()[:11],
             },
         )
+        if setup is not None:
+            self._set_up(settings, policy, setup)
         pool = lib.aionif_pool_open(settings)
         if pool == ffi.NULL:
             raise NifRejected(
@@ -121,12 +169,38 @@ class Pools:
             )
         return pool
 
+    def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
+        _zygote.ensure()
+        limits = policy.limits
+        descriptor = os.memfd_create("aionif-setup")
+        self._descriptors.append(descriptor)
+        os.write(descriptor, setup.document(policy))
+        settings.is_process = 1
+        settings.setup = descriptor
+        settings.max_calls = setup.max_calls or 0
+        settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
+        settings.resident_limit = limits.resident_memory or 0
+        settings.has_address_limit = limits.address_space is not None
+        settings.has_file_limit = limits.file_size is not None
+        settings.has_sandbox = policy.sandbox is not None
+
     def statistics(self, tainted: tuple[str, ...]) -> Statistics:
         """Add up the counts of all pools."""
         totals = dict(self._ended)
+        missing = set(self._unsealed)
         for pool in self:
             _add(totals, pool)
-        return Statistics(**totals, tainted=tainted)
+            missing.update(_unsealed(pool))
+        return Statistics(**totals, tainted=tainted, unsealed=tuple(sorted(missing)))
+
+    def processes(self) -> list[int]:
+        """Return the ids of worker processes that serve, without the spares."""
+        room = self._max_workers
+        found = ffi.new("int32_t[]", room)
+        ids: list[int] = []
+        for pool in self:
+            ids += ffi.unpack(found, lib.aionif_pool_processes(pool, found, room))
+        return ids
 
     def forget(self) -> None:
         """Drop the pools without a word to them: in the child of a fork they do not exist."""
@@ -137,8 +211,25 @@ class Pools:
         while self._pools:
             _, pool = self._pools.popitem()
             _add(self._ended, pool)
+            self._unsealed.update(_unsealed(pool))
             self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
             lib.aionif_pool_stop(pool)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def seal_of(pool: Any) -> SealReport | None:
+    """Return what came of sealing a pool's workers; None: nothing is known yet."""
+    out = ffi.new("struct aionif_seal_result *")
+    state = lib.aionif_pool_sealed(pool, out)
+    if state == lib.AIONIF_SEAL_UNKNOWN:
+        return None
+    return read_report(out, is_sealed=state == lib.AIONIF_SEALED)
+
+
+def _unsealed(pool: Any) -> tuple[str, ...]:
+    report = seal_of(pool)
+    return report.missing if report is not None and report.is_sealed else ()
 
 
 def _add(totals: dict[str, int], pool: Any) -> None:

@@ -7,7 +7,7 @@ apply them as well: `aionif_seal` in `csrc/core.h`.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from errno import errorcode
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,13 @@ from aionif._bpf import encode, relocations
 from aionif._native import ffi, lib
 from aionif._profiles import program_of
 from aionif.errors import NifArgumentError, NifRejected
-from aionif.sandbox import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aionif._bpf import Instruction
+    from aionif.limits import NifLimits
+    from aionif.policy import NifPolicy
     from aionif.sandbox import Sandbox
 
 __all__ = (
@@ -30,10 +31,13 @@ __all__ = (
     "apply_seal",
     "compile_namespaces",
     "compile_seal",
+    "compile_worker_seal",
     "log_missing",
     "pack_seal",
+    "read_report",
     "refusal",
     "seal_process",
+    "words_of",
 )
 
 _PARTS: dict[str, int] = {
@@ -59,6 +63,16 @@ _ALL_NAMESPACES = lib.AIONIF_SEAL_USER | lib.AIONIF_SEAL_NET | lib.AIONIF_SEAL_I
 _SIGNALLING = frozenset({"kill", "tkill", "tgkill", "pidfd_send_signal", "rt_sigqueueinfo"})
 _CONNECTING = frozenset({"bind", "connect"})
 _STARTING = frozenset({"clone", "clone3", "fork", "vfork"})
+
+# Those that the process sets for itself, in the order of aionif_seal.limits. The others are kept by
+# the parent of a worker.
+_LIMITS = ("address_space", "open_files", "file_size", "processes")
+
+# What serving a lane takes besides: the memory of an `aionif.Buffer` comes through the worker's
+# socket, and the result of a Python callable that is too long for its lane goes back in a file in
+# memory. The socket is connected, so no message goes elsewhere; a file in memory is no more than
+# memory, though `resident_memory` does not count it.
+_OF_WORKERS = ("recvmsg", "sendmsg", "memfd_create", "ftruncate")
 
 
 # The program that loads a program's libraries; to the kernel it is executed too.
@@ -122,12 +136,30 @@ def compile_seal(
     """
     code = program_of("x86_64", sandbox.granted, {*sandbox.syscalls, *also}, sandbox.denied)
     seal = pack_seal(code)
-    _put_limits(seal, sandbox)
+    _put_limits(seal, sandbox.limits, sandbox)
     _put_paths(seal, sandbox)
     seal.wanted, seal.required = _parts(sandbox, is_dumpable=is_dumpable)
     if inherits_namespaces:
         seal.wanted &= ~_ALL_NAMESPACES
         seal.required &= ~_ALL_NAMESPACES
+    return bytes(ffi.buffer(seal))
+
+
+def compile_worker_seal(policy: NifPolicy, *also_readable: str) -> bytes:
+    """Return the seal of a worker process; empty where the policy asks for nothing.
+
+    also_readable: paths that Python callables are found by, besides those of the profile.
+    """
+    if policy.sandbox is not None:
+        sandbox = policy.sandbox
+        if sandbox.profile == "python":
+            sandbox = sandbox.allow_read(*also_readable)
+        return compile_seal(sandbox, also=_OF_WORKERS)
+    if not _has_limits(policy.limits):
+        return b""
+    seal = pack_seal([])
+    _put_limits(seal, policy.limits)
+    seal.wanted = seal.required = lib.AIONIF_SEAL_RLIMITS
     return bytes(ffi.buffer(seal))
 
 
@@ -152,12 +184,22 @@ def pack_seal(code: list[Instruction]) -> Any:
     return seal
 
 
-def _put_limits(seal: Any, sandbox: Sandbox) -> None:
-    for index, limit in enumerate(astuple(sandbox.limits)):
+def _put_limits(seal: Any, limits: NifLimits, sandbox: Sandbox | None = None) -> None:
+    if sandbox is not None and not _may_start(
+        sandbox
+    ):  # the filter keeps that limit; as root, it is the only one that can
+        limits = replace(limits, processes=None)
+    for index, name in enumerate(_LIMITS):
+        limit = getattr(limits, name)
         seal.limits[index] = -1 if limit is None else limit
-    may_start = {"threads", "fork"} & sandbox.granted or _STARTING & sandbox.syscalls
-    if not may_start:  # the filter keeps that limit; as root, it is the only one that can
-        seal.limits[[*Limits.__dataclass_fields__].index("processes")] = -1
+
+
+def _may_start(sandbox: Sandbox) -> bool:
+    return bool({"threads", "fork"} & sandbox.granted or _STARTING & sandbox.syscalls)
+
+
+def _has_limits(limits: NifLimits) -> bool:
+    return any(getattr(limits, name) is not None for name in _LIMITS)
 
 
 def _put_paths(seal: Any, sandbox: Sandbox) -> None:
@@ -187,7 +229,7 @@ def _parts(sandbox: Sandbox, *, is_dumpable: bool) -> tuple[int, int]:
     required = lib.AIONIF_SEAL_FILTER | lib.AIONIF_SEAL_PRIVILEGES
     if not is_dumpable:
         required |= lib.AIONIF_SEAL_SECRECY
-    if sandbox.limits != Limits():
+    if _has_limits(sandbox.limits):
         required |= lib.AIONIF_SEAL_RLIMITS
     if "files" in sandbox.granted:
         required |= lib.AIONIF_SEAL_FILES
@@ -216,19 +258,24 @@ def apply_seal(seal: bytes) -> SealReport:
     if len(seal) == ffi.sizeof(room[0]):  # or else the core refuses it, for its size of 0
         ffi.memmove(room, seal, len(seal))
     out = ffi.new("struct aionif_seal_result *")
-    is_sealed = bool(lib.aionif_seal(room, out))
+    return read_report(out, is_sealed=bool(lib.aionif_seal(room, out)))
+
+
+def read_report(out: Any, *, is_sealed: bool) -> SealReport:
+    """Return what the core has written into a `struct aionif_seal_result`."""
     notes = tuple(
         SealNote(
-            ", ".join(_words(note.part)),
+            ", ".join(words_of(note.part)),
             errorcode.get(note.error) if note.error else None,
             ffi.string(note.text).decode(errors="replace"),
         )
         for note in out.notes[0 : out.note_count]
     )
-    return SealReport(is_sealed, _words(out.applied), _words(out.missing), out.landlock, notes)
+    return SealReport(is_sealed, words_of(out.applied), words_of(out.missing), out.landlock, notes)
 
 
-def _words(parts: int) -> tuple[str, ...]:
+def words_of(parts: int) -> tuple[str, ...]:
+    """Return the words for parts of a seal, given as bits."""
     return tuple(word for word, part in _PARTS.items() if parts & part)
 
 
@@ -244,15 +291,11 @@ def refusal(report: SealReport) -> NifRejected:
 _logged: set[tuple[str, ...]] = set()
 
 
-def log_missing(report: SealReport) -> None:
+def log_missing(missing: tuple[str, ...], reasons: str) -> None:
     """Log what is missing from a seal, once for each set of missing parts."""
-    if report.missing and report.missing not in _logged:
-        _logged.add(report.missing)
-        _log.warn(
-            "nif_sandbox_incomplete",
-            missing=", ".join(report.missing),
-            reasons="; ".join(map(str, report.notes)),
-        )
+    if missing and missing not in _logged:
+        _logged.add(missing)
+        _log.warn("nif_sandbox_incomplete", missing=", ".join(missing), reasons=reasons)
 
 
 def seal_process(sandbox: Sandbox) -> SealReport:
@@ -264,11 +307,20 @@ def seal_process(sandbox: Sandbox) -> SealReport:
     the process with SIGSYS.
 
     Raises:
+        NifArgumentError: the policy has a limit that only the parent of a worker keeps.
         NifRejected: something that the policy requires is missing here. The process is then
             sealed in part, and should end.
     """
+    for name in ("resident_memory", "cpu_time"):
+        if getattr(sandbox.limits, name) is not None:
+            raise NifArgumentError(
+                argument=name,
+                value=getattr(sandbox.limits, name),
+                problem="is a limit that the parent of a worker process keeps",
+                remedy='Use NifPolicy(sandbox=...) with isolation="process", or leave it out.',
+            )
     report = apply_seal(compile_seal(sandbox))
     if not report.is_sealed:
         raise refusal(report)
-    log_missing(report)
+    log_missing(report.missing, "; ".join(map(str, report.notes)))
     return report

@@ -9,23 +9,34 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable  # noqa: TC003 - a NamedTuple of it
+from typing import Any, NamedTuple
 
 from anyio import move_on_after
 
 from aionif._binding import NifFunction, Plan, bind
+from aionif._checks import check_seconds
 from aionif._crash import error_of
 from aionif._native import ffi, lib
+from aionif._pools import seal_of
+from aionif._seal import refusal as seal_refusal
 from aionif._wakeup import Seat, function_names
-from aionif.errors import NifArgumentError, NifClosed, NifError, NifRejected, NifTimeout
-from aionif.policy import ENDINGS, NifPolicy, check_seconds
+from aionif.errors import (
+    NifArgumentError,
+    NifClosed,
+    NifCrash,
+    NifError,
+    NifLimitExceeded,
+    NifRejected,
+    NifTimeout,
+)
+from aionif.policy import ENDINGS, NifPolicy
 from aionif.telemetry.log import call_failed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = (
     "CONVERSION_ERRORS",
+    "Packed",
+    "Packing",
     "Route",
     "call_inline",
     "capture",
@@ -57,6 +68,30 @@ _MISUSED = lib.AIONIF_MISUSED
 _LONGEST = 1 << 62  # nanoseconds; more than a century
 
 
+class Packing(NamedTuple):
+    """How the memory that a call uses gets into another process, and out of it again.
+
+    pack: turns arguments into a Packed tuple of such as mean the same there, or leaves them alone.
+    unpack: makes the result of what the call returned, and brings back what it has written. None
+        where there is no memory to be passed.
+    """
+
+    pack: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None
+    unpack: Callable[[Any, tuple[Any, ...], Any], Any] | None
+    is_python: bool = False
+
+
+class Packed(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have no slots of its own
+    """Arguments for another process, with what has to live as long as the call.
+
+    block: of the core's arena, or None. keep: more memory. back: what `unpack` is to know.
+    """
+
+    block: Any = None
+    keep: Any = None
+    back: Any = None
+
+
 class Route:
     """Where calls of one function go under one policy."""
 
@@ -64,6 +99,7 @@ class Route:
         "capture",
         "is_closed",
         "is_plain",
+        "on_crash",
         "plan",
         "policy",
         "pool",
@@ -71,6 +107,8 @@ class Route:
         "rejects_when_full",
         "resource",
         "target",
+        "tier",
+        "unpack",
         "waits_on_cancel",
     )
 
@@ -84,16 +122,21 @@ class Route:
         rejects_when_full: bool = False,
         resource: str = "executor",
         is_closed: Callable[[], bool] = lambda: False,
+        packing: Packing | None = None,
+        on_crash: Callable[[], None] | None = None,
     ) -> None:
         self.plan = plan
         self.policy = policy
         self.pool = pool
+        self.tier = "inline" if not pool else "thread" if packing is None else "process"
         self.capture: Callable[..., Any] = plan.capture
-        self.prepare = plan.prepare
-        self.is_plain = plan.count_words is None and plan.finish is None
+        self.prepare = plan.prepare if packing is None else packing.pack
+        self.unpack = None if packing is None else packing.unpack
+        self.is_plain = plan.count_words is None and plan.finish is None and self.unpack is None
         self.rejects_when_full = rejects_when_full
         self.resource = resource  # what it is that may be closed
         self.is_closed = is_closed
+        self.on_crash = on_crash  # told of each crash
         self.waits_on_cancel = policy.on_cancel == "wait"
         self.target = ffi.new(
             "struct aionif_target *",
@@ -108,11 +151,6 @@ class Route:
             },
         )
         function_names[plan.address] = plan.name
-
-    @property
-    def tier(self) -> str:
-        """The tier's name, for errors."""
-        return "thread" if self.pool else "inline"
 
 
 def plan_of(function: Any) -> Plan:
@@ -137,27 +175,30 @@ def capture(route: Route, door: Any, arguments: tuple[Any, ...], timeout: float 
             door.timeout_ns = nanoseconds(timeout)
         if plan.count_words is not None:
             door.stack_words = plan.count_words(arguments)
+        if type(arguments) is Packed and arguments.block is not None:
+            door.block = arguments.block.pointer
         door.target = route.target
         try:
             result = route.capture(*arguments)
         except CONVERSION_ERRORS as problem:
-            door.target = ffi.NULL
+            door.target = door.block = ffi.NULL
             door.timeout_ns = door.stack_words = 0
             raise complaint(plan, arguments, problem) from problem
         if door.outcome != _MISUSED:
             return result
 
 
-def prepared(plan: Plan, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def prepared(route: Route, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Make what has to outlive the call from the arguments."""
-    if plan.prepare is None:
+    if route.prepare is None:
         return arguments
     try:
-        return plan.prepare(arguments)
-    except NifArgumentError:
+        return route.prepare(arguments)
+    except NifArgumentError as error:
+        error.function, error.library = route.plan.name, route.plan.library
         raise
     except CONVERSION_ERRORS as problem:
-        raise complaint(plan, arguments, problem) from problem
+        raise complaint(route.plan, arguments, problem) from problem
 
 
 def complaint(plan: Plan, arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentError:
@@ -221,6 +262,12 @@ def _where(route: Route) -> dict[str, Any]:
 
 def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
     error, duration = error_of(call, route.plan, route.tier, timeout)
+    if isinstance(error, NifLimitExceeded):
+        error.allowed = getattr(route.policy.limits, error.limit)
+    if isinstance(error, NifArgumentError) and route.policy.sandbox is not None:
+        error.remedy = "Call it once, or preload what it needs, before its workers are sealed."
+    if route.on_crash is not None and isinstance(error, NifCrash):
+        route.on_crash()
     call_failed(error, duration)
     return error
 
@@ -230,7 +277,29 @@ def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
         return NifTimeout(timeout=timeout or 0.0, phase="queue", **_where(route))
     if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
         return NifTimeout(timeout=timeout or 0.0, phase="run", **_where(route))
+    if kind == lib.AIONIF_EVENT_UNSERVED:
+        return _unserved(route)
     return NifClosed(resource=route.resource, **_where(route))
+
+
+def _unserved(route: Route) -> NifError:
+    seal = seal_of(route.pool)
+    if seal is not None and not seal.is_sealed:
+        error = seal_refusal(seal)
+        error.function, error.library, error.tier = route.plan.name, route.plan.library, route.tier
+        return error
+    return NifRejected(
+        reason=f"no worker process could be started: {_problem_of(route.pool)}",
+        remedy="See what the worker says, and mend the executor's setup.",
+        **_where(route),
+    )
+
+
+def _problem_of(pool: Any) -> str:
+    text = ffi.new("char[]", lib.AIONIF_TEXT)
+    lib.aionif_pool_problem(pool, text, lib.AIONIF_TEXT)
+    lines = ffi.string(text).decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it died at once"
 
 
 def refusal(route: Route, door: Any, outcome: int, timeout: float | None) -> NifError:
@@ -266,7 +335,7 @@ def settle_inline(route: Route, door: Any, arguments: tuple[Any, ...]) -> Any:
 
 def call_inline(route: Route, door: Any, given: tuple[Any, ...], timeout: float | None) -> Any:
     """Make a call of any kind in this thread and return its result."""
-    arguments = prepared(route.plan, given)
+    arguments = prepared(route, given)
     result = capture(route, door, arguments, timeout)
     if door.outcome != _RETURNED:
         raise refusal(route, door, door.outcome, timeout)

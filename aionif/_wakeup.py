@@ -13,6 +13,7 @@ its readiness each time. trio has a system task that waits for it.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from asyncio import _get_running_loop  # None where none runs: cheap
@@ -63,6 +64,7 @@ class Seat:
         self.turn_is_due = self.is_trio  # there, every call is a checkpoint
         self.default: Any = None  # the loop's own executor, and what closes it with the loop
         self.guard: Any = None
+        self.listens = False  # to worker processes
         self.users = 0  # executors; the last one to leave closes the seat
         self.waiting: dict[int, tuple[Any, tuple[Any, ...], Any]] = {}  # waiter, arguments, route
         self.lines: dict[int, deque[_Place]] = {}  # by pool: tasks that wait for its queue
@@ -75,6 +77,15 @@ class Seat:
         self.door = door()
         self.door.port = self.port
         _local.seat = self
+
+    def listen(self) -> None:
+        """Hear of worker processes too, from now on."""
+        if not self.listens:
+            self.listens = True
+            self._listen(lib.aionif_ears())
+
+    def _listen(self, descriptor: int) -> None:
+        raise NotImplementedError
 
     def drain(self) -> bool:
         """Deliver all events. True: calls are under way and the bell is not armed yet."""
@@ -192,6 +203,15 @@ class AsyncioSeat(Seat):
         super().__init__(loop)
         loop.add_reader(lib.aionif_port_descriptor(self.port), self._drain)
 
+    def _listen(self, descriptor: int) -> None:
+        # Of its own: a descriptor can have one reader a loop, but is one of the whole process.
+        self._ear = os.dup(descriptor)
+        self.loop.add_reader(self._ear, self._hear)
+
+    def _hear(self) -> None:
+        lib.aionif_hear()
+        self._drain()
+
     def _drain(self) -> None:
         if self.port and self.drain():
             self.loop.call_soon(self._drain)
@@ -247,6 +267,10 @@ class AsyncioSeat(Seat):
     def close(self) -> None:
         if not self.is_over():
             self.loop.remove_reader(lib.aionif_port_descriptor(self.port))
+            if self.listens:
+                self.loop.remove_reader(self._ear)
+        if self.listens:
+            os.close(self._ear)
         super().close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -52,6 +54,21 @@ class TrioSeat(Seat):
             return  # close() said so
         finally:
             self._watched = False
+
+    def _listen(self, descriptor: int) -> None:
+        self._ear = os.dup(descriptor)  # one that can be closed with the seat
+        try:
+            trio.lowlevel.spawn_system_task(self._hear, name="aionif ears")
+        except RuntimeError:
+            return  # the run is shutting down: the watchdog collects in its place
+
+    async def _hear(self) -> None:
+        with suppress(trio.ClosedResourceError):
+            while self.port:
+                await trio.lowlevel.wait_readable(self._ear)
+                lib.aionif_hear()
+                while self.port and self.drain():
+                    await trio.lowlevel.checkpoint()
 
     async def _rest(self, *, more: bool) -> None:
         if more:
@@ -139,4 +156,8 @@ class TrioSeat(Seat):
     def close(self) -> None:
         if trio.lowlevel.in_trio_run():
             trio.lowlevel.notify_closing(lib.aionif_port_descriptor(self.port))
+            if self.listens:
+                trio.lowlevel.notify_closing(self._ear)
+        if self.listens:
+            os.close(self._ear)
         super().close()

@@ -336,7 +336,7 @@ class NifLimitExceeded(NifError):
     allowed: float | None = None
 
     def _what(self) -> str:
-        allowed = "" if self.allowed is None else f" of {self.allowed:g}"
+        allowed = "" if self.allowed is None else f" of {self.allowed:.12g}"
         return f"the call exceeded its {self.limit} limit{allowed}"
 
     def _remedy(self) -> str:

@@ -5,32 +5,33 @@ from __future__ import annotations
 import os
 from asyncio import _get_running_loop  # None where none runs: cheap
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
 import anyio
 
 from aionif import _wakeup
+from aionif._binding import is_foreign
 from aionif._caller import Caller
+from aionif._checks import check_choice, check_count, check_seconds
 from aionif._crash import taints
 from aionif._native import ffi, lib
 from aionif._pools import Pools, Statistics
+from aionif._process_routes import make_setup, plan_in_process, process_pool
+from aionif._session import NifSession
 from aionif._submit import Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.inline import inline_route
-from aionif.policy import (
-    Isolation,
-    NifPolicy,
-    check_choice,
-    check_count,
-    check_policy,
-    check_seconds,
-)
+from aionif.policy import Isolation, NifPolicy, check_policy, refuse_sandbox
+from aionif.telemetry.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from types import TracebackType
+
+    from aionif._binding import Plan
 
 __all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
 
@@ -44,13 +45,19 @@ class NifExecutor(Caller):
     """Workers that run native calls, and the queue before them.
 
     isolation: "thread" runs calls on worker threads; "inline" in the caller's own thread, where
-        short functions are fastest and a long one blocks the event loop.
-    max_workers: threads at the most; they are started as calls need them.
+        short functions are fastest and a long one blocks the event loop; "process" on worker
+        processes, which contain whatever a call does, and which run Python callables too; "auto"
+        runs each function on threads until it first crashes, and on processes from then on.
+    max_workers: threads or processes at the most; they are started as calls need them.
     max_queue: calls that may wait for a worker. With more, `execute_nif` waits for room, or
         raises NifRejected, as `on_full` says.
     stack_size: bytes of stack for a call, in place of the policy's.
     policy: for calls whose function has none of its own.
     shutdown_timeout: seconds that closing waits for running calls, before it stops them.
+    initializer, initargs: for worker processes: called in each before its first call. If it raises,
+        the worker is lost; after some such starts in a row, calls get NifRejected.
+    preload: for worker processes: names of modules that each imports at its start.
+    max_calls_per_worker: a worker process is replaced after so many calls.
 
     Use it as an async context manager, from any number of event loops.
 
@@ -69,9 +76,13 @@ class NifExecutor(Caller):
         on_full: Literal["wait", "reject"] = "wait",
         shutdown_timeout: float = _SHUTDOWN_TIMEOUT,
         name: str = "aionif",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        preload: tuple[str, ...] = (),
+        max_calls_per_worker: int | None = None,
     ) -> None:
         super().__init__()
-        check_choice("isolation", isolation, ("thread", "inline"))
+        check_choice("isolation", isolation, ("thread", "inline", "process", "auto"))
         check_choice("on_full", on_full, ("wait", "reject"))
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
@@ -80,7 +91,13 @@ class NifExecutor(Caller):
         check_seconds("shutdown_timeout", shutdown_timeout)
         check_policy(policy)
         self._isolation = isolation
+        self._runs_python = isolation in ("process", "auto")
+        self._moved: set[int] = set()  # addresses of functions that have crashed, with "auto"
+        if max_calls_per_worker is not None:
+            check_count("max_calls_per_worker", max_calls_per_worker, 1)
+        self._setup = make_setup(initializer, initargs, preload, max_calls_per_worker)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
+        refuse_sandbox(self._policy, isolation)
         self._rejects = on_full == "reject"
         self._shutdown_timeout = shutdown_timeout
         self._pools = Pools(max_workers=max_workers, max_queue=max_queue, name=name)
@@ -92,8 +109,9 @@ class NifExecutor(Caller):
     async def session(self, *, policy: NifPolicy | None = None) -> AsyncIterator[NifSession]:
         """Open a session: its calls run one at a time, always on the same thread.
 
-        Handles that native code keeps per thread stay valid in it. A call that crashes ends the
-        session; calls after it raise NifClosed.
+        Handles that native code keeps per thread stay valid in it; in a worker process, so do the
+        pointers that its calls return. A call that crashes ends the session; calls after it raise
+        NifClosed. With isolation="auto", sessions are on threads.
 
         Raises:
             NifArgumentError: the executor runs calls inline, where there is no worker to keep.
@@ -106,6 +124,8 @@ class NifExecutor(Caller):
                 remedy='Open the executor with isolation="thread".',
             )
         check_policy(policy)
+        if self._isolation != "process":  # "auto" has its sessions on threads
+            refuse_sandbox(policy or self._policy, "thread")
         session = NifSession(self, policy or self._policy)
         self._sessions.add(session)
         try:
@@ -117,8 +137,12 @@ class NifExecutor(Caller):
     def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         if self._closed:
             raise NifClosed(resource="executor")
-        plan = plan_of(fn)
         policy = policy or self._policy
+        refuse_sandbox(policy, self._isolation)
+        moved = self._isolation == "auto" and (policy.sandbox is not None or self._is_moved(fn))
+        if self._isolation == "process" or moved:
+            return self._make_process_route(fn, policy)
+        plan = plan_of(fn)
         if self._isolation == "inline":
             return inline_route(fn, policy, is_awaited=True)
         strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
@@ -129,6 +153,40 @@ class NifExecutor(Caller):
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
+            on_crash=partial(self._move, plan) if self._isolation == "auto" else None,
+        )
+
+    def _is_moved(self, fn: Any) -> bool:
+        try:
+            return plan_of(fn).address in self._moved
+        except NifArgumentError:
+            return callable(fn) and not is_foreign(fn)  # Python runs in processes alone
+
+    def _move(self, plan: Plan) -> None:
+        if plan.address not in self._moved:
+            self._moved.add(plan.address)
+            for key in [key for key, route in self._routes.items() if route.plan is plan]:
+                del self._routes[key]
+            warn("function_moved", function=plan.name, library=plan.library, tier="process")
+
+    def reset_isolation(self, fn: Any = None) -> None:
+        """Run a function that has crashed, or all of them, on threads again (isolation="auto")."""
+        for address in list(self._moved) if fn is None else [plan_of(fn).address]:
+            self._moved.discard(address)
+        self._routes.clear()
+
+    def _make_process_route(self, fn: Any, policy: NifPolicy) -> Route:
+        plan, packing = plan_in_process(fn, policy, is_session=False)
+        native = not packing.is_python
+        strand = ffi.NULL if policy.thread_safe or not native else serial_strand(fn)
+        return Route(
+            plan,
+            policy,
+            process_pool(self._pools, policy, self._setup, plan),
+            strand,
+            rejects_when_full=self._rejects,
+            is_closed=self._is_closed,
+            packing=packing,
         )
 
     def _is_closed(self) -> bool:
@@ -137,6 +195,8 @@ class NifExecutor(Caller):
     def _take_seat(self, seat: Seat) -> None:
         if self._closed:
             raise NifClosed(resource="executor")
+        if self._runs_python:
+            seat.listen()
         self._seats.add(seat)
         seat.users += 1
 
@@ -220,64 +280,6 @@ class NifExecutor(Caller):
 
 
 _open: WeakSet[NifExecutor] = WeakSet()
-
-
-class NifSession(Caller):
-    """One worker of an executor for as long as the session is open."""
-
-    def __init__(self, executor: NifExecutor, policy: NifPolicy) -> None:
-        super().__init__()
-        self._executor = executor
-        self._policy = policy
-        self._strand = lib.aionif_strand_open(1)
-        if self._strand == ffi.NULL:
-            raise MemoryError
-
-    @property
-    def broken(self) -> bool:
-        """Whether a call of this session has crashed; no further ones are accepted."""
-        return self._strand == ffi.NULL or bool(lib.aionif_strand_broken(self._strand))
-
-    def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
-        if self._strand == ffi.NULL:
-            raise NifClosed(resource="session")
-        policy = policy or self._policy
-        if not policy.thread_safe:
-            raise NifArgumentError(
-                argument="policy",
-                value="thread_safe=False",
-                problem="can't be kept by a session, whose calls run beside those of others",
-                remedy="Load the library with thread_safe=True if all its calls go through here.",
-            )
-        if self._executor._closed:  # noqa: SLF001 - a session is a part of its executor
-            raise NifClosed(resource="executor")
-        return Route(
-            plan_of(fn),
-            policy,
-            self._executor._pools.get(self._policy),  # noqa: SLF001
-            self._strand,
-            resource="session",
-            is_closed=self._is_closed,
-            rejects_when_full=self._executor._rejects,  # noqa: SLF001
-        )
-
-    def _take_seat(self, seat: Seat) -> None:
-        if seat not in self._executor._seats:  # noqa: SLF001
-            self._executor._take_seat(seat)  # noqa: SLF001
-        self._seats.add(seat)
-
-    def _is_closed(self) -> bool:
-        return bool(self._strand == ffi.NULL)
-
-    def _forked(self) -> None:
-        self._routes.clear()
-        self._strand = ffi.NULL
-
-    def _close(self) -> None:
-        self._routes.clear()
-        strand, self._strand = self._strand, ffi.NULL
-        if strand != ffi.NULL:
-            lib.aionif_strand_close(strand)
 
 
 def _with_stack(policy: NifPolicy, stack_size: int | None) -> NifPolicy:

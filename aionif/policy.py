@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from aionif._checks import check_choice, check_count, check_seconds
 from aionif._syscalls import number_of
 from aionif.errors import NifArgumentError
+from aionif.limits import NO_LIMITS, NifLimits
+from aionif.sandbox import Sandbox
 
-__all__ = ("EndingPolicy", "Isolation", "NifPolicy")
+__all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "refuse_sandbox")
 
-Isolation = Literal["inline", "thread"]
+Isolation = Literal["inline", "thread", "process", "auto"]
 EndingPolicy = Literal["abort", "abandon", "wait"]
 
 ENDINGS: tuple[EndingPolicy, ...] = ("abort", "abandon", "wait")  # the core's numbers, in order
@@ -61,6 +63,13 @@ class NifPolicy:
         submitter instead of suspending the task. 0 turns it off.
     wake: seconds that the watch may last longer where a sleeping worker has to be woken first. The
         event loop does nothing else meanwhile; 0 suspends the task in that case.
+    limits: of worker processes; threads have none. Where the sandbox has limits too, the lower of
+        two holds.
+    sandbox: what worker processes may do. Only with isolation="process" or "auto", which then runs
+        its functions in processes from the start. `deny_syscalls` adds to what it denies.
+    plain_results: of Python callables in worker processes, take only what is made of numbers,
+        text, bytes, None and containers of these. A worker under foreign control can't
+        then run code here by its result.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.
@@ -79,6 +88,9 @@ class NifPolicy:
     spin: float = 50e-6
     watch: float = 10e-6
     wake: float = 60e-6
+    limits: NifLimits = NO_LIMITS
+    sandbox: Sandbox | None = None
+    plain_results: bool = False
 
     def __post_init__(self) -> None:
         for name in ("on_timeout", "on_cancel"):
@@ -90,7 +102,30 @@ class NifPolicy:
         check_seconds("spin", self.spin)
         check_seconds("watch", self.watch)
         check_seconds("wake", self.wake)
+        if not isinstance(self.limits, NifLimits):
+            raise NifArgumentError(
+                argument="limits",
+                value=self.limits,
+                problem="is not a NifLimits",
+                remedy="Write limits=aionif.NifLimits(...).",
+            )
         self._check_denied()
+        if self.sandbox is not None:
+            self._combine(self.sandbox)
+
+    def _combine(self, sandbox: object) -> None:
+        """Have policy and sandbox say the same of what both can say."""
+        if not isinstance(sandbox, Sandbox):
+            raise NifArgumentError(
+                argument="sandbox",
+                value=sandbox,
+                problem="is not a Sandbox",
+                remedy="Write sandbox=aionif.Sandbox.compute() or .python().",
+            )
+        limits = self.limits.tightened(sandbox.limits)
+        sandbox = replace(sandbox, limits=limits).deny_syscalls(*self.deny_syscalls)
+        object.__setattr__(self, "limits", limits)
+        object.__setattr__(self, "sandbox", sandbox)
 
     def _check_denied(self) -> None:
         if isinstance(self.deny_syscalls, str):
@@ -129,42 +164,12 @@ def check_policy(policy: object) -> None:
         )
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise NifArgumentError unless `value` is one of `choices`."""
-    if value not in choices:
+def refuse_sandbox(policy: NifPolicy, isolation: Isolation) -> None:
+    """Raise NifArgumentError where a policy asks for a sandbox and calls run in this process."""
+    if policy.sandbox is not None and isolation in {"thread", "inline"}:
         raise NifArgumentError(
-            argument=name,
-            value=value,
-            problem="is not a choice",
-            remedy=f"Use {' or '.join(map(repr, choices))}.",
+            argument="sandbox",
+            value=policy.sandbox,
+            problem=f'seals processes, and isolation="{isolation}" runs calls in this one',
+            remedy='Use an executor with isolation="process".',
         )
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Raise NifArgumentError unless `value` is an int of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 1 << 40:
-        raise NifArgumentError(
-            argument=name,
-            value=value,
-            problem="is out of range",
-            remedy=f"Use a whole number of at least {least}.",
-        )
-
-
-def check_seconds(name: str, value: object) -> float:
-    """Return `value` as seconds; raise NifArgumentError for a negative number, NaN or no number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise NifArgumentError(
-            argument=name,
-            value=value,
-            problem="must be seconds",
-            remedy="Use a number such as 0.5.",
-        )
-    if math.isnan(value) or value < 0:
-        raise NifArgumentError(
-            argument=name,
-            value=value,
-            problem="must not be negative or NaN",
-            remedy="Use a number of seconds, or leave it out for no limit.",
-        )
-    return float(value)

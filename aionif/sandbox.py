@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from aionif._checks import check_choice
 from aionif._profiles import NEEDED, PROFILES
 from aionif._syscalls import check_name
 from aionif.errors import NifArgumentError
-from aionif.policy import check_choice, check_count
+from aionif.limits import NO_LIMITS, NifLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aionif._profiles import GrantName
 
-__all__ = ("Limits", "Mode", "Namespace", "Profile", "Sandbox")
+__all__ = ("Mode", "Namespace", "Profile", "Sandbox")
 
 Profile = Literal["compute", "python"]
 Mode = Literal["required", "best_effort"]
@@ -32,7 +33,6 @@ Weakening = Literal["threads", "fork", "network", "jit"]
 
 _MODES = ("required", "best_effort")
 _NAMESPACES = ("user", "net", "ipc")
-_MIB = 1 << 20
 
 # What Python reads on its own behalf, besides what is on sys.path.
 _SYSTEM_PATHS = (
@@ -49,52 +49,6 @@ _SYSTEM_PATHS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a worker process may use, all its calls together; None is no limit.
-
-    address_space: bytes of the whole process, its libraries and shared memory included.
-    resident: bytes of private memory that can be written to. What is merely reserved counts too,
-        so it is an upper bound for what is resident, and the nearest that Linux enforces on a
-        single process.
-    cpu_seconds: whole seconds of CPU time from the sealing of the worker on.
-    open_files: one more than the highest number a new descriptor may have.
-    file_size: bytes that a file may grow to.
-    processes: how many processes and threads the *user* of the worker may have, which is how
-        Linux counts. It does not bind root.
-
-    Raises:
-        NifArgumentError: a limit is out of range, or can never be reached for another.
-    """
-
-    address_space: int | None = None
-    resident: int | None = None
-    cpu_seconds: int | None = None
-    open_files: int | None = None
-    file_size: int | None = None
-    processes: int | None = None
-
-    def __post_init__(self) -> None:
-        least = {"address_space": _MIB, "resident": _MIB, "cpu_seconds": 1}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None:
-                check_count(field.name, value, least.get(field.name, 0))
-        if self.address_space and self.resident and self.resident > self.address_space:
-            raise NifArgumentError(
-                argument="resident",
-                value=self.resident,
-                problem="can never be reached, being more than address_space",
-                remedy="Lower it, or leave out one of the two.",
-            )
-
-    def __repr__(self) -> str:
-        given = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return (
-            f"Limits({', '.join(f'{name}={value}' for name, value in given if value is not None)})"
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Sandbox:
     """What a worker may do once it is sealed. Start from `Sandbox.compute()` or `.python()`.
@@ -102,7 +56,7 @@ class Sandbox:
     profile: what everything starts from.
     mode: "required" refuses to run where a part of the policy can't be enforced; "best_effort"
         enforces what it can, logs the rest once and shows it in the statistics.
-    limits: resources of the worker process.
+    limits: resources of the process; NifPolicy.limits says the same of a worker.
     grants: which of "threads", "fork", "network" and "jit" are allowed.
     syscalls, denied: names of system calls allowed, and denied, whatever the rest says.
     read, write, execute: absolute paths of files, and of directories with all below.
@@ -114,7 +68,7 @@ class Sandbox:
 
     profile: Profile
     mode: Mode = "required"
-    limits: Limits = Limits()
+    limits: NifLimits = NO_LIMITS
     grants: frozenset[Weakening] = frozenset()
     syscalls: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
@@ -127,21 +81,21 @@ class Sandbox:
     # ---- profiles ----
 
     @classmethod
-    def compute(cls, *, mode: Mode = "required", limits: Limits | None = None) -> Self:
+    def compute(cls, *, mode: Mode = "required", limits: NifLimits | None = None) -> Self:
         """Return the profile for native functions: memory, time and descriptors already open.
 
         No file can be opened, no thread or process started, no memory made executable.
         """
-        return cls(profile="compute", mode=mode, limits=limits or Limits())
+        return cls(profile="compute", mode=mode, limits=limits or NO_LIMITS)
 
     @classmethod
-    def python(cls, *, mode: Mode = "required", limits: Limits | None = None) -> Self:
+    def python(cls, *, mode: Mode = "required", limits: NifLimits | None = None) -> Self:
         """Return the profile for Python callables.
 
         It adds reading the directories that modules are imported from, mapping the code of
         extension modules, threads, and what event loops are made of.
         """
-        return cls(profile="python", mode=mode, limits=limits or Limits())
+        return cls(profile="python", mode=mode, limits=limits or NO_LIMITS)
 
     # ---- weakenings ----
 
@@ -187,8 +141,8 @@ class Sandbox:
         """Trap these system calls, though the profile or a weakening would allow them."""
         return replace(self, denied=self.denied | set(names))
 
-    def with_limits(self, **limits: int | None) -> Self:
-        """Change some of the limits; the names are those of Limits."""
+    def with_limits(self, **limits: Any) -> Self:
+        """Change some of the limits; the names are those of NifLimits."""
         return replace(self, limits=replace(self.limits, **limits))
 
     def with_namespaces(self, *names: Namespace, required: bool = False) -> Self:
@@ -228,8 +182,10 @@ class Sandbox:
     def __post_init__(self) -> None:
         check_choice("profile", self.profile, tuple(PROFILES))
         check_choice("mode", self.mode, _MODES)
-        if not isinstance(self.limits, Limits):
-            raise _wrong("limits", self.limits, "is not a Limits", "Write limits=Limits(...).")
+        if not isinstance(self.limits, NifLimits):
+            raise _wrong(
+                "limits", self.limits, "is not a NifLimits", "Write limits=NifLimits(...)."
+            )
         for name in sorted(self.syscalls, key=str):
             check_name(name, "allow_syscalls")
         for name in sorted(self.denied, key=str):
@@ -238,7 +194,7 @@ class Sandbox:
 
     def __repr__(self) -> str:
         start = [f"mode={self.mode!r}"] if self.mode != "required" else []
-        start += [f"limits={self.limits!r}"] if self.limits != Limits() else []
+        start += [f"limits={self.limits!r}"] if self.limits != NO_LIMITS else []
         calls = [f"{self.profile}({', '.join(start)})"]
         for method, given in (
             ("allow_read", self.read),
@@ -264,13 +220,13 @@ _METHODS: dict[Weakening, str] = {
 }
 
 # A weakening, the system call that it is about, and the limit that leaves nothing of it at 0.
-_ESSENTIALS: tuple[tuple[GrantName, str, str], ...] = (
-    ("network", "socket", "open_files"),
-    ("exec", "execve", "open_files"),
+_ESSENTIALS: tuple[tuple[GrantName, str, str | None], ...] = (
+    ("network", "socket", None),
+    ("exec", "execve", None),
     ("fork", "clone", "processes"),
     ("threads", "clone", "processes"),
     ("writing", "openat", "file_size"),
-    ("files", "openat", "open_files"),
+    ("files", "openat", None),
 )
 
 
@@ -283,7 +239,7 @@ def _check_contradictions(sandbox: Sandbox) -> None:
     for grant, call, limit in _ESSENTIALS:
         if grant in sandbox.granted and call in sandbox.denied:
             raise _wrong("deny_syscalls", call, f"is what {grant!r} is about", "Choose one.")
-        if grant in sandbox.granted and getattr(sandbox.limits, limit) == 0:
+        if limit and grant in sandbox.granted and getattr(sandbox.limits, limit) == 0:
             raise _wrong(limit, 0, f"leaves nothing of {grant!r}, which is allowed", "Choose one.")
     if sandbox.execute and not sandbox.readable:
         remedy = "First add .allow_read() of what they need, such as /lib, /lib64 and /usr/lib."

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CHUNK = 256, MAX_CHUNKS = 16384 };
 
@@ -47,6 +48,8 @@ struct aionif__call *aionif__call_take(void) {
     call->word_count = 0;
     call->memory = NULL;
     call->failure = NULL;
+    call->remains = NULL;
+    call->reply = -1;
     return call;
 }
 
@@ -56,8 +59,14 @@ void aionif__call_free(struct aionif__call *call) {
     }
     free(call->memory);
     free(call->failure);
+    free(call->remains);
+    if (call->reply >= 0) {
+        close(call->reply);
+        call->reply = -1;
+    }
     call->words = NULL;
     call->memory = call->failure = NULL;
+    call->remains = NULL;
     call->stage = AIONIF__UNUSED;
     call->next = unused;
     unused = call;

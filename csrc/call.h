@@ -40,6 +40,8 @@ struct aionif__call {
     struct aionif__worker *worker; /* of a call in a lane */
     struct aionif__record *record;
     struct aionif__thread *thread; /* of an inline call */
+    struct aionif_block *block;    /* its memory in the process tier */
+    int32_t reply;                 /* a memfd that came with its result, or -1 */
     struct aionif__queue *queue;
     struct aionif__call *previous, *next;               /* in the queue */
     struct aionif__call *previous_ending, *next_ending; /* in the watchdog's list */
@@ -56,6 +58,14 @@ struct aionif__call {
     uint32_t word_count;
     void *memory; /* of a struct that is returned through a hidden pointer */
     struct aionif_failure *failure;
+    struct aionif__remains *remains; /* of a process that failed under it */
+};
+
+struct aionif__remains {
+    uint32_t module_count, text_length;
+    uint8_t of_frames[AIONIF_FRAMES];
+    char text[AIONIF_STDERR]; /* the end of its stderr */
+    struct aionif_module modules[AIONIF_MODULES];
 };
 
 /* All under the core's lock. */

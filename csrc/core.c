@@ -6,7 +6,7 @@
 
 #include "fault.h"
 #include "modules.h"
-#include "state.h"
+#include "process.h"
 #include "unwind.h"
 #include "worker.h"
 
@@ -41,6 +41,7 @@ void aionif_forked(void) {
     aionif__pools_forked();
     aionif__watchdog_forked();
     aionif__fault_forked();
+    aionif__zygote_forked();
     if (aionif__self) {
         aionif__self->tid = (pid_t)syscall(SYS_gettid);
         aionif__self->armed = NULL;

@@ -18,6 +18,14 @@ enum aionif_limits {
     AIONIF_SYSCALLS = 32,
     AIONIF_PATH = 4096,
     AIONIF_BUILD_ID = 32,
+    AIONIF_MODULES = 12,  /* named in one failure of a process */
+    AIONIF_STDERR = 4096, /* bytes kept of what a worker process wrote there last */
+    AIONIF_BLOCK = 16384, /* bytes of one call's memory in a process's lane */
+    AIONIF_BLOCKS = 8192,
+    AIONIF_GRANTS = 8, /* buffers that one call may use */
+    AIONIF_BUFFERS = 1024,
+    AIONIF_ENTRIES = 4096,   /* functions that processes can call */
+    AIONIF_PYTHON_ENTRY = 1, /* the one that runs Python callables */
 };
 
 enum aionif_outcome {
@@ -44,6 +52,7 @@ enum aionif_event_kind {
     AIONIF_EVENT_IDLE = 7,          /* value: a closing pool whose last call has ended */
     AIONIF_EVENT_NOTICE = 8,        /* value: unused; aionif_take_notice has something */
     AIONIF_EVENT_LOST = 9,          /* value: a call given up as its pool was stopped */
+    AIONIF_EVENT_UNSERVED = 10,     /* value: a call whose pool can't start any worker */
 };
 
 enum aionif_failure_kind {
@@ -53,6 +62,17 @@ enum aionif_failure_kind {
     AIONIF_EXIT = 4,
     AIONIF_DENIED = 5,
     AIONIF_ABORTED = 6,
+    AIONIF_WORKER_LOST = 7, /* `status` as waitpid has it; `limit` */
+    AIONIF_UNLOADED = 8,    /* the worker could not load the function; `reason` */
+};
+
+enum aionif_limit {
+    AIONIF_LIMIT_NONE = 0,
+    AIONIF_LIMIT_ADDRESS_SPACE = 1,
+    AIONIF_LIMIT_RESIDENT = 2,
+    AIONIF_LIMIT_CPU = 3,
+    AIONIF_LIMIT_OPEN_FILES = 4,
+    AIONIF_LIMIT_FILE_SIZE = 5,
 };
 
 enum aionif_exit_status { AIONIF_NO_STATUS = -2147483647 };
@@ -69,6 +89,10 @@ enum aionif_notice_kind {
     AIONIF_NOTICE_RETURNED_LATE = 5,
     AIONIF_NOTICE_NO_FILTER = 6,
     AIONIF_NOTICE_NO_THREAD = 7,
+    AIONIF_NOTICE_ZYGOTE_LOST = 8,
+    AIONIF_NOTICE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
+    AIONIF_NOTICE_NO_PROCESS = 10,
+    AIONIF_NOTICE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
 };
 
 enum aionif_taint {
@@ -84,6 +108,17 @@ struct aionif_plan {
     uint32_t result_memory; /* bytes of a struct returned through a hidden pointer, else 0 */
     uint32_t result_x87;    /* the result is a long double in st(0) */
     uint32_t usual_ns;      /* moving average of run times, kept by the core */
+    uint32_t entry;         /* what worker processes know it by; 0: it can't run in one */
+};
+
+/* Heads a call's memory for the process tier; lies in the parent alone, at the address where the
+ * worker has the call's copy of the rest. */
+struct aionif_block {
+    uint32_t used;   /* bytes from the start of the block that go to the worker */
+    uint32_t back;   /* bytes that come back; ~0: as many as the result says */
+    uint32_t result; /* where a struct that is returned through a hidden pointer goes; 0: none */
+    uint32_t grant_count;
+    uint32_t grants[AIONIF_GRANTS]; /* buffer << 1 | writable */
 };
 
 struct aionif_pool;
@@ -108,7 +143,9 @@ struct aionif_door {
     struct aionif_port *port;     /* where the end of a pending call is announced */
     int64_t timeout_ns;           /* of the next call; 0: none. Reset by the thunk */
     uint32_t stack_words;         /* of the next call, when variadic. Reset by the thunk */
+    struct aionif_block *block;   /* of the next call. Reset by the thunk */
     int32_t outcome;              /* answer: enum aionif_outcome */
+    int32_t reply;                /* answer: a memfd that came with the result, or -1 */
     uint64_t call;                /* answer */
 };
 
@@ -127,6 +164,9 @@ struct aionif_failure {
     int32_t displaced; /* another handler ran first: address and code are lost */
     int32_t thread;
     int32_t timed_out;
+    int32_t limit;        /* enum aionif_limit: what was exceeded */
+    int32_t process;      /* id of the worker process */
+    int32_t error_number; /* errno when the signal came */
     uint64_t address;
     uint64_t registers[AIONIF_REGISTERS];
     uint64_t frames[AIONIF_FRAMES]; /* frames[0] is the pc, the rest are return addresses */
@@ -169,6 +209,15 @@ struct aionif_pool_settings {
     uint32_t denied_count;
     int32_t denied[AIONIF_SYSCALLS]; /* system call numbers */
     char name[12];
+    /* Of the process tier. */
+    uint32_t is_process;
+    int32_t setup;           /* descriptor of what the worker is to do before it serves */
+    uint32_t max_calls;      /* of one worker, which is then replaced; 0: no limit */
+    uint64_t cpu_limit_ns;   /* of one call; 0: none. Looked at every 10 ms */
+    uint64_t resident_limit; /* bytes; 0: none. Likewise */
+    uint32_t has_address_limit;
+    uint32_t has_file_limit;
+    uint32_t has_sandbox;
 };
 
 struct aionif_statistics {
@@ -188,6 +237,7 @@ struct aionif_statistics {
     uint64_t aborted;   /* calls stopped by the watchdog */
     uint64_t watched;   /* calls whose end the submitter saw */
     uint64_t bells;     /* wake-ups of an event loop */
+    uint64_t killed;    /* worker processes ended by the parent */
     uint64_t stack_high_water;
 };
 
@@ -198,7 +248,7 @@ enum aionif_seal_sizes {
     AIONIF_SEAL_OWN_PIDS = 32,
     AIONIF_SEAL_PATHS = 128,
     AIONIF_SEAL_TEXT = 16384, /* of all paths, each with its NUL */
-    AIONIF_SEAL_LIMITS = 6,
+    AIONIF_SEAL_LIMITS = 4,
     AIONIF_SEAL_NOTES = 16,
     AIONIF_SEAL_MARK = 0x0a11, /* SECCOMP_RET_DATA of a seal's filter */
 };
@@ -217,6 +267,8 @@ enum aionif_seal_part {
     AIONIF_SEAL_FILTER = 1 << 9,
 };
 
+enum aionif_seal_state { AIONIF_SEAL_UNKNOWN = 0, AIONIF_SEAL_REFUSED = 1, AIONIF_SEALED = 2 };
+
 enum aionif_seal_access { AIONIF_SEAL_READ = 1, AIONIF_SEAL_WRITE = 2, AIONIF_SEAL_EXECUTE = 4 };
 
 struct aionif_seal_path {
@@ -232,7 +284,7 @@ struct aionif_seal {
     uint32_t code_length;
     uint32_t own_pid_count;
     uint32_t path_count;
-    int64_t limits[AIONIF_SEAL_LIMITS];      /* in the order of aionif.Limits; negative: none */
+    int64_t limits[AIONIF_SEAL_LIMITS];      /* see seal.c; negative: none */
     uint32_t own_pids[AIONIF_SEAL_OWN_PIDS]; /* instructions whose k becomes this process's id */
     struct aionif_seal_path paths[AIONIF_SEAL_PATHS];
     uint64_t code[AIONIF_SEAL_CODE]; /* struct sock_filter */
@@ -290,6 +342,44 @@ void aionif_port_close(struct aionif_port *port);
 void aionif_pool_reject(struct aionif_pool *pool);
 int aionif_collect(struct aionif_port *port, uint64_t *events, int rest);
 int aionif_take_notice(struct aionif_notice *out);
+
+/* The process tier. Functions that return int: 0, or an errno. */
+uint64_t aionif_window(uint64_t address,
+                       uint64_t length); /* where; 0: not free. 0, 0: the one in use */
+uint64_t aionif_window_size(void);
+uint64_t aionif_arena(void);       /* where blocks begin */
+int aionif_zygote_use(int socket); /* takes the descriptor over; -1: there is none any more */
+int aionif_zygote_lost(void);      /* whether there is none */
+int aionif_catalog_open(void);     /* a descriptor for the zygote; -1: no memory */
+uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
+int aionif_ears(void); /* descriptor that is readable when something has happened */
+void aionif_hear(void);
+int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* ids; how many */
+int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
+/* What came of sealing its workers: enum aionif_seal_state. */
+int aionif_pool_sealed(struct aionif_pool *pool, struct aionif_seal_result *out);
+/* Sealed workers that can't have loaded this function's library give way to new ones. */
+void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry);
+int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length);
+void aionif_buffer_close(uint32_t buffer);
+int aionif_buffer_descriptor(uint32_t buffer);
+/* Of a call that has failed in a process, before aionif_failure. */
+int aionif_failure_modules(uint64_t call, struct aionif_module *out, uint8_t *of_frames);
+int aionif_failure_stderr(uint64_t call, char *out, int room);
+
+/* In the zygote and in its children. */
+struct aionif_child {
+    uint64_t window;
+    int32_t segment, bell, control;
+    int32_t zygote; /* its process id */
+    int64_t (*python)(uint64_t request, uint64_t length, uint64_t reply);
+};
+int aionif_catalog_use(int descriptor);
+int aionif_child_enter(const struct aionif_child *child); /* maps the lane */
+void aionif_child_warm(void);                             /* loads what the catalog names so far */
+/* The last thing before it serves: the filter for exit(), then the seal, if there is one. 1: sealed. */
+int aionif_child_seal(const struct aionif_seal *seal, struct aionif_seal_result *out);
+int aionif_child_serve(void); /* until told to stop; never returns after a crash */
 
 int aionif_cancel(uint64_t call);
 void aionif_release(uint64_t call);

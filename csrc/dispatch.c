@@ -6,7 +6,7 @@
  * event loop between two calls; any other gets a new worker while there may be one, and otherwise
  * waits. What is queued in a lane is taken back (a compare-and-swap on its record) as soon as another
  * worker is idle, so nothing waits behind a slow call that someone else could serve. */
-#include "state.h"
+#include "process.h"
 
 #include <string.h>
 
@@ -15,7 +15,8 @@ enum { SHORT_NS = 20000, AHEAD = 16 };
 /* A worker that is about to leave says so before it publishes its last call: asked after
  * aionif__lane_idle, the answer stands. */
 static bool serves(const struct aionif__worker *worker) {
-    return atomic_load(&worker->lane->health) == AIONIF__SERVING;
+    return atomic_load(&worker->lane->health) == AIONIF__SERVING &&
+           (!worker->process || aionif__process_serves(worker));
 }
 
 static uint32_t load_of(const struct aionif__worker *worker) {
@@ -46,13 +47,18 @@ bool aionif__has_room(const struct aionif_pool *pool) {
     return pool->outstanding < most || aionif__waiting(pool) < most; /* no need to count, mostly */
 }
 
+/* A process is taken at its word only once the record has been looked into. */
+static bool seems_idle(const struct aionif__worker *worker) {
+    return worker->process ? load_of(worker) == 0 : aionif__lane_idle(worker->lane);
+}
+
 static struct aionif__worker *find_idle(const struct aionif_pool *pool,
                                         const struct aionif_strand *strand) {
     struct aionif__worker *best = NULL;
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         struct aionif__worker *worker = pool->workers[i];
         if ((!best || worker->last_used > best->last_used) && worker->reserved == strand &&
-            aionif__lane_idle(worker->lane) && serves(worker) && load_of(worker) < AIONIF__SLOTS) {
+            seems_idle(worker) && serves(worker) && load_of(worker) < AIONIF__SLOTS) {
             best = worker;
         }
     }
@@ -148,6 +154,9 @@ static void put(struct aionif__worker *worker, struct aionif__call *call, bool m
     bool watched = may_watch && aionif__lane_idle(lane) && serves(worker) &&
                    (!call->parked || worker->pool->settings.wake_ns);
     fill(record, call);
+    if (worker->process) {
+        aionif__process_fill(worker, record, call);
+    }
     worker->calls[lane->submitted % AIONIF__SLOTS] = call;
     worker->last_used = ++worker->pool->uses;
     call->worker = worker;
@@ -162,6 +171,10 @@ void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched) {
     for (struct aionif__call *call = pool->pending.first, *next; call; call = next) {
         next = call->next;
         struct aionif__worker *worker = choose(pool, call);
+        if (worker && worker->process && call->block &&
+            !aionif__buffers_grant(worker->process, call->block)) {
+            break; /* its socket is full: the watchdog asks again */
+        }
         if (worker) {
             aionif__queue_remove(call);
             put(worker, call, call == watched);

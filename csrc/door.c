@@ -5,7 +5,7 @@
  * through the very conversion that a direct call would use, as cffi believes it is making one; errno
  * too goes in and comes out as a direct call would have it. */
 #include "fault.h"
-#include "state.h"
+#include "process.h"
 #include "unwind.h"
 #include "worker.h"
 
@@ -28,6 +28,8 @@ static void leave_nothing(struct aionif__thread *self, int outcome) {
 
 /* The struct that native code wrote to memory of ours goes where cffi wants it. */
 static void hand_over(struct aionif__thread *self, struct aionif__call *call, uint64_t pointer) {
+    self->door.reply = call->reply;
+    call->reply = -1; /* Python's, from here on */
     self->result = call->result;
     self->result.has_x87 = call->plan->result_x87;
     if (call->memory) {
@@ -90,7 +92,10 @@ static struct aionif__call *make_call(struct aionif__thread *self,
     uint32_t count = self->door.stack_words ? self->door.stack_words : plan->stack_words;
     call->memory = plan->result_memory ? malloc(plan->result_memory) : NULL;
     call->stage = AIONIF__WAITING;
-    if ((plan->result_memory && !call->memory) || !aionif__call_keep_words(call, words, count) ||
+    call->block = self->door.block;
+    if ((plan->result_memory && !call->memory) ||
+        (target->pool->settings.is_process && count > AIONIF__SLOT_WORDS) ||
+        !aionif__call_keep_words(call, words, count) ||
         (call->deadline_ns && !aionif__deadline_add(call))) {
         aionif__call_free(call);
         return NULL;
@@ -226,5 +231,6 @@ struct aionif__result *aionif__enter(struct aionif__registers *registers, const 
     }
     self->door.timeout_ns = 0;
     self->door.stack_words = 0;
+    self->door.block = NULL;
     return &self->result;
 }

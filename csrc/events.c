@@ -1,5 +1,5 @@
 /* Events: what an event loop is told, and how it is woken for it. */
-#include "state.h"
+#include "process.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -108,7 +108,8 @@ struct aionif_port *aionif_port_open(void) {
 int aionif_port_descriptor(struct aionif_port *port) { return port->bell.descriptor; }
 
 static void await_publisher(const struct aionif__worker *worker) {
-    while (atomic_load(&worker->lane->publishing)) {
+    while (!worker->process && /* which rings a bell of its own */
+           atomic_load(&worker->lane->publishing)) {
         sched_yield();
     }
 }
@@ -228,6 +229,7 @@ int aionif_collect(struct aionif_port *port, uint64_t *out, int rest) {
     port->draining = count > 0 && port->outstanding > 0 && rest;
     if (!port->draining) {
         atomic_store(&port->bell.armed, 1);
+        aionif__process_arm_all();
         if (count == 0) {
             collect_all();
             count = take_all(port, out);

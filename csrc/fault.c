@@ -29,6 +29,7 @@
 
 #include "arch/context.h"
 #include "chain.h"
+#include "child.h"
 #include "modules.h"
 #include "unwind.h"
 #include "worker.h"
@@ -199,7 +200,7 @@ static int ending_of(struct aionif__thread *self, const siginfo_t *info,
 
 /* Below frames of Python, whose state can't be unwound, and of an exit() that holds a lock to its end. */
 static bool is_beyond_recovery(const struct aionif__thread *self) {
-    return (self->traits & AIONIF__IN_PYTHON) ||
+    return ((self->traits & AIONIF__IN_PYTHON) && !self->is_process) ||
            ((self->traits & AIONIF__IN_EXIT) && aionif__exits_hold_a_lock());
 }
 
@@ -208,10 +209,14 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
+    if (is_sealed_off(info)) {
+        aionif__child_denied(info->si_syscall);
+    }
     if (self && self->recording && on_alternate_stack(self, context_sp(context))) {
         resume(self, self->recording, context, AIONIF__FAULTED);
     } else if (invocation && is_ours(self, invocation, info, context)) {
         record_signal(self, invocation, info, context);
+        self->failure.error_number = error_number;
         int ending = ending_of(self, info, context);
         mcontext_t before = context->uc_mcontext; /* recording may undo a stray jump */
         begin_recording(self, invocation, context);

@@ -1,5 +1,5 @@
 /* How calls end: what a worker has published is taken over, and whoever waits is told. */
-#include "state.h"
+#include "process.h"
 #include "worker.h"
 
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static void take_failure(struct aionif__call *call, const struct aionif__record 
         memset(failure, 0, sizeof *failure);
         failure->kind = AIONIF_ABORTED;
     }
-    if (failure->kind < AIONIF_SIGNAL || failure->kind > AIONIF_ABORTED) {
+    if (failure->kind < AIONIF_SIGNAL || failure->kind > AIONIF_UNLOADED) {
         failure->kind = AIONIF_SIGNAL;
     }
     if (failure->frame_count < 0 || failure->frame_count > AIONIF_FRAMES) {
@@ -29,6 +29,9 @@ static void take_failure(struct aionif__call *call, const struct aionif__record 
     failure->timed_out = call->timed_out;
     failure->queue_ns = record->started_ns - call->submitted_ns;
     failure->run_ns = record->ended_ns - record->started_ns;
+    if (call->worker->process) {
+        aionif__take_remains(call->worker, call);
+    }
 }
 
 static void note_run_time(struct aionif_plan *plan, int64_t run_ns) {
@@ -132,17 +135,23 @@ static void end(struct aionif__call *call, struct aionif__record *record, bool s
 void aionif__collect(struct aionif__worker *worker) {
     struct aionif__lane *lane = worker->lane;
     while (lane->collected != lane->submitted) {
-        struct aionif__record *record = aionif__lane_at(lane, lane->collected);
-        uint32_t state = atomic_load(&record->state) & AIONIF__STATE;
+        struct aionif__record *slot = aionif__lane_at(lane, lane->collected), *record = slot;
+        uint32_t state = atomic_load(&slot->state) & AIONIF__STATE;
+        if (worker->process && !(record = aionif__believe(worker, lane->collected, &state))) {
+            break;
+        }
         if (state != AIONIF__FINISHED && state != AIONIF__PASSED) {
             break;
         }
         struct aionif__call *call = worker->calls[lane->collected % AIONIF__SLOTS];
         worker->calls[lane->collected % AIONIF__SLOTS] = NULL;
         if (state == AIONIF__FINISHED && call) {
+            if (worker->process) {
+                aionif__take_block(worker, call, record);
+            }
             end(call, record, worker->pool == NULL);
         }
-        atomic_store(&record->state, AIONIF__FREE);
+        atomic_store(&slot->state, AIONIF__FREE);
         lane->collected++;
     }
 }
@@ -172,7 +181,18 @@ static bool is_publishing(struct aionif__worker *worker) {
 static void replace_leavers(struct aionif_pool *pool) {
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         uint32_t health = atomic_load(&pool->workers[i]->lane->health);
-        if (health >= AIONIF__LEAVING && !is_publishing(pool->workers[i])) {
+        if (pool->settings.is_process) {
+            struct aionif__worker *worker = pool->workers[i];
+            if (atomic_load(&worker->lane->tid)) {
+                pool->failed_starts = 0;
+                aionif__take_sealed(pool, worker->process);
+            }
+            bool over = health != AIONIF__SERVING && !is_publishing(worker);
+            if (over || aionif__process_leaves(worker)) {
+                aionif__process_retire(worker);
+                i--;
+            }
+        } else if (health >= AIONIF__LEAVING && !is_publishing(pool->workers[i])) {
             struct aionif__worker *worker = pool->workers[i--];
             aionif__worker_take_out(worker);
             aionif__worker_stray(worker);
@@ -197,6 +217,9 @@ void aionif__collect_pool(struct aionif_pool *pool) {
         note_unfiltered(pool, pool->workers[i]);
     }
     replace_leavers(pool);
+    if (pool->settings.is_process) {
+        aionif__process_reap(pool);
+    }
     aionif__dispatch(pool, NULL);
     aionif__rebalance(pool, false);
     if (aionif__has_room(pool)) {

@@ -26,6 +26,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+enum { AIONIF__PAGE = 4096 };
 enum { AIONIF__SLOTS = 32, AIONIF__STATE = 0xff, AIONIF__WATCHED = 0x100 };
 
 enum aionif__record_state {
@@ -55,6 +56,7 @@ struct aionif__record {
     uint32_t measure_stack;
     int32_t error_number; /* errno before the call; the worker leaves errno after it */
     uint32_t has_x87;
+    uint32_t grants; /* of a process: so many it must have taken before this call */
     struct aionif__bell *bell;
     struct aionif__registers registers;
     /* The worker's. */
@@ -73,9 +75,14 @@ enum aionif__health {
     AIONIF__GONE = 4,    /* the worker has touched the lane for the last time */
 };
 
+/* The first page is the submitter's alone: where the worker is a process it is not shared, so that
+ * nothing a worker writes can lead the submitting side astray in its own books. */
 struct aionif__lane {
+    uint32_t submitted; /* records ever queued */
+    uint32_t collected; /* records ever taken back; submitted - collected <= AIONIF__SLOTS */
     /* Written by the worker. */
-    _Atomic uint32_t parked; /* a futex: 1 while the worker sleeps on it */
+    _Atomic uint32_t parked
+        __attribute__((aligned(AIONIF__PAGE))); /* a futex: 1 while the worker sleeps on it */
     _Atomic uint32_t publishing;
     _Atomic uint32_t health;
     _Atomic int32_t tid;
@@ -89,8 +96,7 @@ struct aionif__lane {
     _Atomic int32_t submitter_cpu; /* of the last submission */
     struct aionif__control control;
     uint32_t spin_ns;
-    uint32_t submitted; /* records ever queued */
-    uint32_t collected; /* records ever taken back; submitted - collected <= AIONIF__SLOTS */
+    struct aionif__bell bell; /* of a process, which can't reach its callers' */
     struct aionif__record records[AIONIF__SLOTS];
 };
 

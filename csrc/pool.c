@@ -1,5 +1,5 @@
 /* Pools and strands: opening, closing, counting. */
-#include "state.h"
+#include "process.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -48,7 +48,7 @@ struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings
     pool->next = aionif__core.pools;
     aionif__core.pools = pool;
     aionif__stay_in_front();
-    aionif__worker_start(pool); /* the first call finds a thread; on failure it tries again */
+    aionif__worker_start(pool); /* the first call finds a worker; on failure it tries again */
     aionif__unlock();
     return pool;
 }
@@ -98,6 +98,10 @@ void aionif_pool_end_calls(struct aionif_pool *pool) {
                     aionif__announce(call->port, call->id, AIONIF_EVENT_LOST);
                 }
                 aionif__end_call(call, AIONIF_ABORT);
+                if (worker->process) { /* it is out of the pool */
+                    i--;
+                    break;
+                }
             }
         }
     }
@@ -135,6 +139,9 @@ static void join_workers(struct aionif_pool *pool) {
 /* After aionif_pool_close, and once nothing runs. The pool is freed. */
 void aionif_pool_stop(struct aionif_pool *pool) {
     aionif__lock();
+    if (pool->settings.is_process) {
+        aionif__process_stop(pool);
+    }
     stop_workers(pool);
     join_workers(pool);
     aionif__reap_strays();

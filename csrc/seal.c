@@ -42,6 +42,8 @@
 
 _Static_assert(sizeof(struct sock_filter) == sizeof(uint64_t), "aionif_seal.code holds them");
 
+enum { OF_LANDLOCK = AIONIF_SEAL_FILES | AIONIF_SEAL_TCP | AIONIF_SEAL_SCOPE };
+
 /* ---- the account ---- */
 
 static void write_note(struct aionif_seal_result *out, uint32_t part, int error, const char *format,
@@ -112,12 +114,10 @@ static long count_threads(void) {
     return (long)number_behind(strrchr(read_file("/proc/self/stat", text, sizeof text), ')'), 18);
 }
 
-enum { ALL_MEMORY = 0, PRIVATE_MEMORY = 5 };
-
-/* Bytes in use, by a field of statm, which counts pages. */
-static rlim_t memory_used(int field) {
+/* Bytes that are mapped or reserved, by the first field of statm, which counts pages. */
+static rlim_t address_space_used(void) {
     char text[256];
-    long long pages = number_behind(read_file("/proc/self/statm", text, sizeof text), field);
+    long long pages = number_behind(read_file("/proc/self/statm", text, sizeof text), 0);
     return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -146,10 +146,12 @@ static void separate_code_from_data(void) {
 static void drop_privileges(struct aionif__sealing *sealing) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    if (!wants(sealing, AIONIF_SEAL_PRIVILEGES | AIONIF_SEAL_FILTER | OF_LANDLOCK)) {
+        return; /* limits alone leave a process what it may do */
+    } else if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         aionif__seal_missing(sealing, AIONIF_SEAL_PRIVILEGES, errno, "no_new_privs was refused");
     } else if (!wants(sealing, AIONIF_SEAL_PRIVILEGES)) {
-        return; /* no_new_privs is needed in any case */
+        return;
     } else if (syscall(SYS_capset, &header, none) != 0) {
         aionif__seal_missing(sealing, AIONIF_SEAL_PRIVILEGES, errno,
                              "the capabilities could not be dropped");
@@ -176,29 +178,19 @@ struct limit {
     const char *name;
 };
 
-/* In the order of aionif_seal.limits. RLIMIT_RSS has had no effect for long; RLIMIT_DATA counts all
- * private memory that can be written to. */
+/* In the order of aionif_seal.limits. Address space counts from here on: what is mapped by now is
+ * mostly reserved only, such as the window for buffers. */
 static const struct limit limits[AIONIF_SEAL_LIMITS] = {
-    {RLIMIT_AS, "address_space"},  {RLIMIT_DATA, "resident"},   {RLIMIT_CPU, "cpu_seconds"},
-    {RLIMIT_NOFILE, "open_files"}, {RLIMIT_FSIZE, "file_size"}, {RLIMIT_NPROC, "processes"},
+    {RLIMIT_AS, "address_space"},
+    {RLIMIT_NOFILE, "open_files"},
+    {RLIMIT_FSIZE, "file_size"},
+    {RLIMIT_NPROC, "processes"},
 };
-
-static rlim_t cpu_seconds_used(void) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return (rlim_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec + 1); /* rounded up */
-}
 
 static void set_limit(struct aionif__sealing *sealing, const struct limit *limit, rlim_t value) {
     struct rlimit now, next = {value, value};
-    if (limit->resource == RLIMIT_CPU) { /* SIGXCPU first, SIGKILL a second later */
-        next.rlim_cur += cpu_seconds_used();
-        next.rlim_max = next.rlim_cur + 1;
-    }
-    if ((limit->resource == RLIMIT_AS && value < memory_used(ALL_MEMORY)) ||
-        (limit->resource == RLIMIT_DATA && value < memory_used(PRIVATE_MEMORY))) {
-        aionif__seal_missing(sealing, AIONIF_SEAL_RLIMITS, ENOMEM,
-                             "the process already has more than its limit of %s", limit->name);
+    if (limit->resource == RLIMIT_AS) {
+        next.rlim_max = next.rlim_cur = value + address_space_used();
     }
     if (limit->resource == RLIMIT_NPROC && getuid() == 0) {
         aionif__seal_missing(sealing, AIONIF_SEAL_RLIMITS, 0, "processes does not bind root");
@@ -222,8 +214,6 @@ static void set_limits(struct aionif__sealing *sealing) {
 }
 
 /* ---- Landlock ---- */
-
-enum { OF_LANDLOCK = AIONIF_SEAL_FILES | AIONIF_SEAL_TCP | AIONIF_SEAL_SCOPE };
 
 static void unopened(struct aionif_seal_result *out, const char *path) {
     aionif__seal_note(out, AIONIF_SEAL_FILES, errno, "%.200s is not allowed", path);

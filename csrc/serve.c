@@ -11,6 +11,7 @@
 #include "state.h"
 #include "worker.h"
 
+#include "child.h"
 #include "fault.h"
 #include "unwind.h"
 
@@ -62,6 +63,9 @@ void aionif__describe_throw(struct aionif__thread *self,
 }
 
 static uint32_t health_after(const struct aionif__thread *self, int ending) {
+    if (self->is_process && ending != AIONIF__THREW) {
+        return AIONIF__LEAVING; /* who knows what it has written where */
+    }
     bool rust = self->failure.language == AIONIF_LANGUAGE_RUST;
     if (ending == AIONIF__EXITED || ending == AIONIF__UNWOUND ||
         (ending == AIONIF__THREW && rust)) {
@@ -78,7 +82,7 @@ static void fail(struct aionif__thread *self, struct aionif__lane *lane,
                  int ending) {
     if (ending == AIONIF__THREW || ending == AIONIF__UNWOUND) {
         aionif__describe_throw(self, invocation, ending);
-    } else {
+    } else if (!self->is_process) {
         aionif__note_taint(self);
     }
     atomic_store(&lane->health, health_after(self, ending));
@@ -88,6 +92,9 @@ static void fail(struct aionif__thread *self, struct aionif__lane *lane,
         aionif__stack_clear(&self->stack); /* give the pages back: few calls need this many */
     } else if (record->measure_stack) {
         self->failure.stack_used = record->stack_used;
+    }
+    if (self->is_process) {
+        aionif__child_describe(self, record);
     }
     record->kind = self->failure.kind;
     record->failure = self->failure;
@@ -108,12 +115,18 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
     if (record->measure_stack) {
         aionif__stack_clear(&self->stack);
     }
-    record->started_ns = aionif__now_ns();
-    errno = record->error_number;
-    int ending = aionif__thread_run(self, &invocation);
-    record->error_number = errno;
-    record->ended_ns = aionif__now_ns();
     record->kind = 0;
+    record->started_ns = aionif__now_ns();
+    int ending = AIONIF__RETURNED;
+    if (!self->is_process || aionif__child_prepare(self, record, &invocation, &ending)) {
+        errno = record->error_number;
+        ending = aionif__thread_run(self, &invocation);
+        record->error_number = errno;
+    }
+    record->ended_ns = aionif__now_ns();
+    if (self->is_process) {
+        aionif__child_done(self);
+    }
     if (record->measure_stack) {
         record->stack_used = aionif__stack_used(&self->stack);
     }

@@ -48,7 +48,8 @@ struct aionif__worker {
     int64_t proving_since_ns;
     struct aionif_pool *lost_by; /* counts this thread as lost, until it has gone */
     uint32_t watchers; /* submitters that look at its records without the lock: not to be freed */
-    struct aionif__thread self; /* of the thread that serves the lane */
+    struct aionif__process *process; /* NULL: it is a thread */
+    struct aionif__thread self;      /* of the thread that serves the lane */
     struct aionif_pool_settings settings;
     sigset_t signals; /* its pool's */
 };
@@ -71,6 +72,14 @@ struct aionif_pool {
     uint32_t unwatched;            /* calls not to be watched for that */
     bool spawn_failed;             /* reported until a thread could be started again */
     struct aionif_port *idle_port; /* wants to know when outstanding is 0 */
+    /* Of the process tier. */
+    struct aionif__worker *spare;     /* stands ready to replace one */
+    int64_t spare_due_ns;             /* when the next one is to be started */
+    struct aionif__worker *doomed;    /* killed; here until the zygote has said how they ended */
+    uint32_t failed_starts;           /* in a row */
+    char problem[AIONIF_TEXT];        /* what the last of them said */
+    int seal_state;                   /* enum aionif_seal_state */
+    struct aionif_seal_result sealed; /* what its workers say of their seal */
     struct aionif_statistics statistics;
 };
 
@@ -107,6 +116,7 @@ void aionif__take_back(struct aionif__worker *worker); /* its queued calls go to
 
 /* worker.c */
 struct aionif__worker *aionif__worker_start(struct aionif_pool *pool);
+void aionif__worker_keep_spare(struct aionif_pool *pool, int64_t now);
 void aionif__worker_take_out(struct aionif__worker *worker);
 void aionif__worker_stray(struct aionif__worker *worker);
 void aionif__worker_retired(struct aionif_pool *pool, struct aionif__worker *worker);

@@ -64,21 +64,21 @@ bool aionif__thread_turn_is_due(struct aionif__thread *self, int64_t now_ns) {
     return due;
 }
 
-/* A call from within a call (its callback entered Python, which called a NIF inline) goes on below
- * the frames that are on the stack; 256 is past any red zone. */
-static uintptr_t free_top(const struct aionif__thread *self) {
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    bool nested = here > self->stack.low && here <= self->stack.top;
-    return (nested ? here - 256 : self->stack.top) & ~(uintptr_t)63;
-}
-
 /* syscall() and its like load arguments also where none was given, from above their frame. On the
  * stack of a caller there is always something. */
 enum { HEADROOM = 64 };
 
+/* A call from within a call (its callback entered Python, which called a NIF inline), or one on a
+ * process's main stack, goes on below the frames that are on the stack; 256 is past any red zone. */
+static uintptr_t free_top(const struct aionif__thread *self) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    bool nested = here > self->stack.low && here <= self->stack.top;
+    return (nested ? here - 256 : self->stack.top - HEADROOM) & ~(uintptr_t)63;
+}
+
 int aionif__thread_run(struct aionif__thread *self, struct aionif__invocation *invocation) {
     struct aionif__invocation *outer = self->armed;
-    invocation->stack_top = (void *)(outer ? free_top(self) : self->stack.top - HEADROOM);
+    invocation->stack_top = (void *)free_top(self);
     invocation->stack_low = self->stack.low;
     invocation->guard_low = self->stack.guard_low;
     self->armed = invocation;

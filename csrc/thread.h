@@ -37,6 +37,7 @@ struct aionif__thread {
     struct aionif__control own_control;
     struct aionif__lane *lane; /* a worker's; NULL in a thread that is not ours */
     bool contains_exit;        /* exit() ends the call in progress */
+    bool is_process;           /* a worker process: a crash ends it, the interpreter included */
     pid_t tid;
     int64_t turn_ns;      /* when a task whose calls end without a wait last gave way */
     uint64_t signal_mask; /* the kernel's, restored with a recovered context */

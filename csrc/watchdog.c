@@ -12,7 +12,7 @@
 #define _GNU_SOURCE
 #endif
 #include "fault.h"
-#include "state.h"
+#include "process.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -71,6 +71,12 @@ void aionif__abandon(struct aionif__worker *worker, struct aionif__call *call) {
 }
 
 void aionif__end_call(struct aionif__call *call, int mode) {
+    if (call->worker && call->worker->process) {
+        if (mode != AIONIF_WAIT) {
+            aionif__process_end(call);
+        }
+        return;
+    }
     call->ending_mode = (uint8_t)mode;
     if (call->ending) {
         return;
@@ -193,10 +199,17 @@ static void retire_if_stuck(struct aionif__worker *worker, int64_t now) {
 
 /* Is anything under way that has to be looked at? */
 static bool watch_pool(struct aionif_pool *pool, int64_t now) {
-    bool proving = false;
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
+    bool proving = pool->doomed != NULL;
+    for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
+        i -= aionif__process_sample(pool->workers[i]);
+    }
+    for (uint32_t i = 0; !pool->settings.is_process && i < pool->worker_count; i++) {
         retire_if_stuck(pool->workers[i], now);
         proving |= atomic_load(&pool->workers[i]->lane->health) != AIONIF__SERVING;
+    }
+    if (pool->settings.is_process) {
+        aionif__worker_keep_spare(pool, now);
+        proving |= !pool->spare && !pool->closed && pool->spare_due_ns < now + TICK;
     }
     if (pool->outstanding || proving) {
         aionif__collect_pool(pool);
@@ -214,6 +227,7 @@ void aionif__stay_in_front(void) {
 
 static int64_t work(int64_t now) {
     bool active = false;
+    aionif__zygote_pump();
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         active |= watch_pool(pool, now);
     }

@@ -9,7 +9,7 @@
 #include "worker.h"
 
 #include "fault.h"
-#include "state.h"
+#include "process.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 /* Room for the loop, for dlopen of the C++ helper, and for large thread-local storage. */
+#define SPARE_RETRY_NS ((int64_t)1000000000)
 enum { THREAD_STACK = 512 * 1024, THREAD_GUARD = 64 * 1024 };
 
 /* Faults and the watchdog's signal must arrive. The rest is as it was where the pool was opened, not
@@ -33,22 +34,33 @@ static void open_signals(struct aionif__thread *self, sigset_t blocked) {
     memcpy(&self->signal_mask, &blocked, sizeof self->signal_mask);
 }
 
+bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane,
+                          const struct aionif_pool_settings *settings, sigset_t blocked) {
+    if (!aionif__thread_give_stack(self, settings->stack_size, settings->guard_size)) {
+        return false;
+    }
+    self->lane = lane;
+    self->control = &lane->control;
+    self->contains_exit = settings->contain_exit;
+    open_signals(self, blocked);
+    return true;
+}
+
+void aionif__worker_filter(struct aionif__lane *lane, const struct aionif_pool_settings *settings) {
+    atomic_store(&lane->unfiltered, !aionif__exits_filter(settings));
+}
+
 static void *thread_main(void *argument) {
     struct aionif__worker *worker = argument;
     struct aionif__lane *lane = worker->lane;
     struct aionif__thread *self = &worker->self;
     bool entered = aionif__thread_enter(self);
     aionif__exits_worker(1);
-    if (entered &&
-        aionif__thread_give_stack(self, worker->settings.stack_size, worker->settings.guard_size)) {
-        self->lane = lane;
-        self->control = &lane->control;
-        self->contains_exit = worker->settings.contain_exit;
-        open_signals(self, worker->signals);
+    if (entered && aionif__worker_enter(self, lane, &worker->settings, worker->signals)) {
         if (worker->settings.name[0]) {
             pthread_setname_np(pthread_self(), worker->settings.name);
         }
-        atomic_store(&lane->unfiltered, !aionif__exits_filter(&worker->settings));
+        aionif__worker_filter(lane, &worker->settings);
         atomic_store(&lane->tid, self->tid);
         aionif__serve(lane, self);
     } else {
@@ -73,6 +85,9 @@ static bool start_thread(struct aionif__worker *worker) {
 }
 
 static void free_worker(struct aionif__worker *worker) {
+    if (worker->process) {
+        aionif__process_free(worker);
+    }
     if (worker->lane) {
         munmap(worker->lane, sizeof *worker->lane);
     }
@@ -80,8 +95,47 @@ static void free_worker(struct aionif__worker *worker) {
     free(worker);
 }
 
+static struct aionif__worker *make_process(struct aionif_pool *pool) {
+    struct aionif__worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        return NULL;
+    }
+    worker->settings = pool->settings;
+    worker->pool = pool;
+    if (!aionif__process_start(worker)) {
+        free(worker);
+        return NULL;
+    }
+    pool->statistics.started++;
+    return worker;
+}
+
+/* The next spare is started a little later, by the watchdog: now it would take the CPU from the call
+ * that this one is wanted for. */
+static struct aionif__worker *next_process(struct aionif_pool *pool) {
+    enum { LATER_NS = 5000000 };
+    struct aionif__worker *worker = pool->spare ? pool->spare : make_process(pool);
+    pool->spare = NULL;
+    pool->spare_due_ns = aionif__now_ns() + LATER_NS;
+    if (worker) {
+        pool->workers[pool->worker_count++] = worker;
+        aionif__watchdog_wake(INT64_MAX - 1);
+    }
+    return worker;
+}
+
+void aionif__worker_keep_spare(struct aionif_pool *pool, int64_t now) {
+    if (!pool->spare && !pool->closed && now >= pool->spare_due_ns) {
+        pool->spare = make_process(pool);
+        pool->spare_due_ns = pool->spare ? 0 : now + SPARE_RETRY_NS;
+    }
+}
+
 /* A lane is mapped, not allocated: its slots are touched one by one, as they come into use. */
 struct aionif__worker *aionif__worker_start(struct aionif_pool *pool) {
+    if (pool->settings.is_process) {
+        return next_process(pool);
+    }
     struct aionif__worker *worker = calloc(1, sizeof *worker);
     if (!worker) {
         return NULL;
@@ -140,13 +194,17 @@ void aionif__worker_retired(struct aionif_pool *pool, struct aionif__worker *wor
 }
 
 void aionif__worker_join(struct aionif__worker *worker) {
-    pthread_join(worker->thread, NULL);
+    if (!worker->process) {
+        pthread_join(worker->thread, NULL);
+    }
     free_worker(worker);
 }
 
 static bool reap(struct aionif__worker *worker) {
     aionif__collect(worker);
-    bool gone = atomic_load(&worker->lane->health) == AIONIF__GONE && !worker->watchers;
+    bool gone = (worker->process ? worker->process->dead
+                                 : atomic_load(&worker->lane->health) == AIONIF__GONE) &&
+                !worker->watchers;
     if (gone) {
         if (worker->lost_by) {
             worker->lost_by->lost--;

@@ -5,8 +5,16 @@
 #include "lane.h"
 #include "thread.h"
 
+#include <signal.h>
+
 /* Serve until told to stop, or until this worker has to leave. On the worker's thread. */
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self);
+
+/* What whoever serves a lane does first; false: no memory. Then, when it has set itself up, the
+ * filter; `lane->tid` says at last that it can take calls. */
+bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane,
+                          const struct aionif_pool_settings *settings, sigset_t blocked);
+void aionif__worker_filter(struct aionif__lane *lane, const struct aionif_pool_settings *settings);
 
 /* What both tiers do after a call that did not return. */
 void aionif__note_taint(struct aionif__thread *self);

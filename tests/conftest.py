@@ -72,5 +72,7 @@ def gate(direct: Any) -> Iterator[Any]:
     direct.close_gate()
     yield direct
     direct.open_gate()
-    while direct.count_at_gate():
-        direct.sleep_ms(1)
+    for _ in range(1000):
+        if direct.count_at_gate():
+            direct.sleep_ms(1)
+    direct.forget_gate()

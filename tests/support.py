@@ -111,6 +111,7 @@ PROBE_CDEF = """
     void close_gate(void);
     void open_gate(void);
     int count_at_gate(void);
+    void forget_gate(void);
     int wait_at_gate(int);
     int note(int);
     int noted(int);

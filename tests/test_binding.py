@@ -65,20 +65,30 @@ def library(path: Path) -> NifLibrary:
 
 
 @pytest.fixture(params=["thread", "inline"])
+def call_here(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """As `call`, in the tiers where native code can call back into this process."""
+    yield from make_call(request.param)
+
+
+@pytest.fixture(params=["thread", "inline", "process"])
 def call(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Call a function in one tier, without a word about event loops."""
-    if request.param == "inline":
+    yield from make_call(request.param)
+
+
+def make_call(tier: Any) -> Iterator[Callable[..., Any]]:
+    if tier == "inline":
         yield call_nif
         return
 
-    def call_in_thread(function: Any, *arguments: Any) -> Any:
+    def call_in_worker(function: Any, *arguments: Any) -> Any:
         async def main() -> Any:
-            async with NifExecutor() as executor:
+            async with NifExecutor(isolation=tier, max_workers=1) as executor:
                 return await executor.execute_nif(function, *arguments)
 
         return run_on("asyncio", main)
 
-    yield call_in_thread
+    yield call_in_worker
 
 
 # ---- load() and NifLibrary ----
@@ -195,16 +205,16 @@ def bits(ffi: Any, number: Any) -> bytes:
     return bytes(ffi.buffer(ffi.new("long double *", number)))[:10]
 
 
-def test_function_pointers(view: tuple[Any, Any], call: Callable[..., Any]) -> None:
+def test_function_pointers(view: tuple[Any, Any], call_here: Callable[..., Any]) -> None:
     ffi, functions = view
-    operation = call(functions.find_operation)
-    assert call(operation, 21, ffi.NULL) == 42
-    assert call(functions.apply, operation, 4, ffi.NULL) == 9
-    assert call(ffi.cast("int(*)(int, void *)", operation), 5, ffi.NULL) == 10
+    operation = call_here(functions.find_operation)
+    assert call_here(operation, 21, ffi.NULL) == 42
+    assert call_here(functions.apply, operation, 4, ffi.NULL) == 9
+    assert call_here(ffi.cast("int(*)(int, void *)", operation), 5, ffi.NULL) == 10
 
 
 def test_a_callback_runs_python_on_the_worker(
-    view: tuple[Any, Any], call: Callable[..., Any]
+    view: tuple[Any, Any], call_here: Callable[..., Any]
 ) -> None:
     ffi, functions = view
     seen = []
@@ -215,7 +225,7 @@ def test_a_callback_runs_python_on_the_worker(
 
     pointer = ffi.callback("int(int, void *)", operation)
     handle = ffi.new_handle("context")
-    assert call(functions.apply, pointer, 4, handle) == 41
+    assert call_here(functions.apply, pointer, 4, handle) == 41
     assert seen == [(4, "context")]
 
 
@@ -399,14 +409,16 @@ def test_ctypes_types_changed_later_are_respected(c: ctypes.CDLL, call: Callable
     assert call(c.negate, []) is True
 
 
-def test_ctypes_callbacks_and_function_pointers(c: ctypes.CDLL, call: Callable[..., Any]) -> None:
+def test_ctypes_callbacks_and_function_pointers(
+    c: ctypes.CDLL, call_here: Callable[..., Any]
+) -> None:
     operation_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
     operation = operation_type(lambda value, _context: value * 10)
-    assert call(c.apply, operation, 4, None) == 41
+    assert call_here(c.apply, operation, 4, None) == 41
     c.find_operation.restype = operation_type
-    found = call(c.find_operation)
-    assert call(found, 21, None) == 42
-    assert call(c.apply, found, 4, None) == 9
+    found = call_here(c.find_operation)
+    assert call_here(found, 21, None) == 42
+    assert call_here(c.apply, found, 4, None) == 9
 
 
 def test_ctypes_functions_that_need_the_interpreter_are_refused() -> None:

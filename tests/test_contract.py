@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aionif import NifLibrary
     from aionif.policy import Isolation
 
-TIERS: tuple[Isolation, ...] = ("inline", "thread")
+TIERS: tuple[Isolation, ...] = ("inline", "thread", "process")
 
 AT_ONCE = 500
 SLOW = 5  # milliseconds: too long for a submitter to watch, so the task is suspended
@@ -63,7 +63,8 @@ def test_results(tier: Isolation, run: Callable[..., Any], probe: NifLibrary) ->
                 assert await executor.execute_nif(probe.add, 2, -5) == -3
                 assert await executor.execute_nif(probe.half, 3.0) == 1.5
                 assert await executor.execute_nif(probe.nothing) is None
-                assert probe.ffi.string(await executor.execute_nif(probe.text)) == b"text"
+                if tier != "process":  # whose pointers mean nothing here
+                    assert probe.ffi.string(await executor.execute_nif(probe.text)) == b"text"
                 assert await executor.execute_nif(probe.sum_twice, b"\1\2\3", 3, SLOW) == 6
 
     run(main)
@@ -89,7 +90,7 @@ def test_a_variadic_function_may_look_past_its_arguments(
 
     async def main() -> None:
         async with NifExecutor(isolation=tier) as executor:
-            assert await executor.execute_nif(syscall, number_of("getpid")) == os.getpid()
+            assert await executor.execute_nif(syscall, number_of("getuid")) == os.getuid()
 
     run(main)
 

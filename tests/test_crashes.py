@@ -150,7 +150,7 @@ def load_specimen(specimen: Specimen) -> Any:
     return getattr(library, specimen.symbol)
 
 
-async def outcomes_in_thread(specimen: Specimen) -> tuple[list[Any], tuple[str, ...]]:
+async def outcomes_in(tier: Any, specimen: Specimen) -> tuple[list[Any], tuple[str, ...]]:
     """Call it twice on an executor with one worker, and a function that works after each.
 
     Returns what the two came to, and the marks on the process afterwards.
@@ -158,7 +158,7 @@ async def outcomes_in_thread(specimen: Specimen) -> tuple[list[Any], tuple[str, 
     function, add = load_specimen(specimen), load_gallery().gallery_add
     timeout = SOON if specimen.outcome == "NifTimeout" else None
     outcomes: list[Any] = []
-    async with NifExecutor(max_workers=1) as executor:
+    async with NifExecutor(isolation=tier, max_workers=1) as executor:
         for _ in range(2):
             try:
                 call = executor.execute_nif(function, *specimen.arguments, timeout=timeout)
@@ -211,9 +211,18 @@ def test_every_specimen_that_faults_has_its_row() -> None:
 
 @specimens(lambda row: row.name not in MARKS)
 def test_thread_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any]) -> None:
-    outcomes, _ = run(outcomes_in_thread, specimen)
+    outcomes, _ = run(outcomes_in, "thread", specimen)
     for outcome in outcomes:
         check(specimen, "thread", outcome)
+
+
+# Nothing has to run in a process of its own here: each crash is in one.
+@specimens(bool)
+def test_process_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any]) -> None:
+    outcomes, tainted = run(outcomes_in, "process", specimen)
+    for outcome in outcomes:
+        check(specimen, "process", outcome)
+    assert tainted == ()
 
 
 @pytest.mark.parametrize("name", MARKS)
@@ -230,7 +239,7 @@ def test_in_a_process_of_its_own(name: str, backend: str) -> None:
 
 def print_outcomes(name: str, backend: str) -> None:
     """In a child process."""
-    print(json.dumps(run_on(backend, outcomes_in_thread, SPECIMENS[name])))
+    print(json.dumps(run_on(backend, outcomes_in, "thread", SPECIMENS[name])))
     sys.stdout.flush()
     # Some of these leave a lock held that the interpreter's own exit takes.
     os._exit(0)
@@ -257,7 +266,7 @@ def test_a_crash_in_a_thread_that_the_nif_started_ends_the_process(backend: str)
 def crash_in_thread(backend: str) -> None:
     """In a child process, which does not survive it."""
     print("calling", flush=True)
-    run_on(backend, outcomes_in_thread, SPECIMENS["crash_in_thread"])
+    run_on(backend, outcomes_in, "thread", SPECIMENS["crash_in_thread"])
 
 
 # ---- several at once, and many ----

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import aionif
-from aionif import NifExecutor, NifPolicy, Statistics, load
+from aionif import NifExecutor, NifLimits, NifPolicy, Statistics, load
 from aionif._notices import _EVENTS
 from tests.support import DEADLINE, no_core_dump
 
@@ -189,7 +189,7 @@ def test_every_setting_is_documented_with_its_default(cls: type) -> None:
     assert set(documented) == set(names)
     for name, text in documented.items():
         value = text.split("`")[1]
-        assert eval(value, {}) == names[name], name
+        assert eval(value, {"NifLimits": NifLimits}) == names[name], name
 
 
 def test_every_count_is_documented() -> None:

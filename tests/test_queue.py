@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aionif import NifLibrary
 
 IN_FLIGHT = 5_000
-TIERS = ("thread",)  # whoever has workers has a queue
+TIERS = ("thread", "process")  # whoever has workers has a queue
 
 
 @pytest.fixture(params=TIERS)
@@ -262,7 +262,9 @@ def test_statistics_add_up(
             assert (then.timed_out, then.cancelled, then.aborted) == (1, 1, 0)
             assert then.submitted == then.returned + then.failed + then.timed_out + then.cancelled
             assert (then.queued, then.running, then.rejected) == (0, 0, 0)
-            assert (then.workers, then.idle, then.started) == (2, 2, 2)
+            assert then.workers == then.idle
+            if tier == "thread":  # a process that crashed is replaced
+                assert (then.workers, then.started) == (2, 2)
 
     run(main)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aionif import Limits, NifArgumentError, NifRejected, NifTimeout, Sandbox, learn_sandbox
+from aionif import NifArgumentError, NifLimits, NifRejected, NifTimeout, Sandbox, learn_sandbox
 from tests import children
 from tests.children import workloads
 from tests.support import DEADLINE
@@ -48,7 +48,7 @@ def test_what_a_workload_did_becomes_a_policy(tmp_path: Path) -> None:
     )
     assert lesson.denied["socket"] == 1
     assert lesson.answered == {"ioctl ENOTTY": lesson.answered["ioctl ENOTTY"]}
-    assert eval(str(lesson), {"Sandbox": Sandbox, "Limits": Limits}) == lesson.sandbox
+    assert eval(str(lesson), {"Sandbox": Sandbox, "NifLimits": NifLimits}) == lesson.sandbox
 
 
 @pytest.mark.parametrize("name", ["everything", "program"])

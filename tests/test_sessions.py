@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aionif import NifLibrary
 
-TIERS = ("thread",)
+TIERS = ("thread", "process")
 
 
 @pytest.fixture(params=TIERS)

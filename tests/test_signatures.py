@@ -3,8 +3,8 @@
 Hypothesis draws them: scalars of every kind and width, pointers, structs of every shape, up to
 sixteen arguments, every kind of result. Each becomes a C function that copies the bytes of all its
 arguments into a buffer, and makes its result of them; all of them are one library, compiled once.
-Each function is then called directly, through both tiers with cffi, and through both tiers with
-ctypes; the copied bytes and the bytes of the result must be the same.
+Each function is then called directly, through all tiers with cffi, and through those of this
+process with ctypes; the copied bytes and the bytes of the result must be the same.
 """
 
 from __future__ import annotations
@@ -312,9 +312,13 @@ def plain_bytes(value: Any) -> Any:
 
 
 async def check_all(library: Library, seed: int) -> None:
-    async with NifExecutor(max_workers=1) as executor:
+    async with (
+        NifExecutor(max_workers=1) as executor,
+        NifExecutor(isolation="process", max_workers=1) as processes,
+    ):
         for i in range(len(library.signatures)):
             await check_cffi(library, i, seed, executor)
+            await check_process(library, i, seed, processes)
             if not any(map(holds_long_double, library.signatures[i].arguments)):
                 await check_ctypes(library, i, seed, executor)
 
@@ -331,6 +335,14 @@ async def check_cffi(library: Library, i: int, seed: int, executor: NifExecutor)
     assert (library.result(i, result), library.seen()) == expected, (
         f"inline: {prototype_of(library, i)}"
     )
+
+
+async def check_process(library: Library, i: int, seed: int, executor: NifExecutor) -> None:
+    """Arguments are seen in what comes back: the buffer that the function fills is the worker's."""
+    function, values = library.function(i), library.arguments(i, seed)
+    expected = library.result(i, function(*values))
+    result = await executor.execute_nif(function, *values)
+    assert library.result(i, result) == expected, f"process: {prototype_of(library, i)}"
 
 
 async def check_ctypes(library: Library, i: int, seed: int, executor: NifExecutor) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from aionif import _symbols
@@ -125,6 +126,7 @@ def empty_cache() -> Iterator[None]:
     _symbols._cache.clear()
     yield
     _symbols._cache.clear()
+    structlog.reset_defaults()  # capture_logs leaves it configured, for the tests that follow
 
 
 TOOLS = {name: (name, options) for name, options in _symbols._TOOLS}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,12 +20,6 @@ def hog_memory(_: int) -> None:
         bytearray(512 << 20)
     except MemoryError:
         show("MemoryError")
-
-
-def spin(_: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        pass
 
 
 def open_many(_: int) -> None:
@@ -46,7 +39,6 @@ def grow(file: int) -> None:
 
 ACTS: dict[str, Callable[[int], None]] = {
     "memory": hog_memory,
-    "cpu": spin,
     "descriptors": open_many,
     "file": grow,
 }

@@ -1,0 +1,277 @@
+"""The zygote, and the worker processes it forks: run as a script, never imported by the parent.
+
+The zygote is a fresh interpreter with the compiled core and little else, and one thread. It reads
+orders from its socket, each with the descriptors of one worker, and forks. A worker sets itself up
+(modules, initializer, libraries), seals itself as its policy says, then serves its lane in C.
+Native calls do not enter Python; a Python callable is one native function, `_run`, which does.
+
+The zygote passes on what its workers write to stderr, keeps the end of it, and tells the parent how
+each of them ended. It ends with the parent, and its workers end with it.
+
+Nothing of the package is imported here, as that would import anyio and more into every worker.
+Arguments: the core's file, the window's address and size, the parent's `sys.path` as JSON.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+from typing import Any, NoReturn
+
+__all__ = ()
+
+SOCKET, CATALOG = 3, 4  # descriptors
+NEWS = struct.Struct("<QiiiI")  # struct news of csrc/zygote.c
+STARTED, ENDED, NOT_STARTED = 1, 2, 3
+TAIL = 4096 - NEWS.size  # bytes of stderr that go with the news of a worker's end
+CHUNK = 65536
+
+
+def _load_core(path: str) -> Any:
+    loader = importlib.machinery.ExtensionFileLoader("aionif._core", path)
+    spec = importlib.util.spec_from_file_location("aionif._core", path, loader=loader)
+    core = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    loader.exec_module(core)
+    sys.modules["aionif._core"] = core  # for a worker that imports the package after all
+    return core
+
+
+class _Worker:
+    """A worker as the zygote knows it."""
+
+    def __init__(self, serial: int, pid: int, stderr: int) -> None:
+        self.serial = serial
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.stderr = stderr
+        self.tail = b""
+
+    def read(self) -> bool:
+        """Pass on what there is of its stderr; False: no more will come."""
+        try:
+            chunk = os.read(self.stderr, CHUNK)
+        except BlockingIOError:
+            return True
+        self.tail = (self.tail + chunk)[-TAIL:]
+        _write_through(chunk)
+        return bool(chunk)
+
+    def drain(self) -> None:
+        """Read what it wrote before it died. Its own children may hold the other end yet."""
+        poll = select.poll()
+        poll.register(self.stderr, select.POLLIN)
+        while poll.poll(0) and self.read():
+            pass
+
+
+def _write_through(chunk: bytes) -> None:
+    """Write to our own stderr, unless nobody takes it: the zygote must not come to a stop."""
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    try:
+        while chunk and poll.poll(0):
+            chunk = chunk[os.write(2, chunk[:4096]) :]
+    except OSError:
+        return
+
+
+class _Zygote:
+    def __init__(self, core: Any) -> None:
+        self.core = core
+        self.socket = socket.socket(fileno=SOCKET)
+        self.poll = select.poll()
+        self.poll.register(SOCKET, select.POLLIN)
+        self.parent = os.pidfd_open(os.getppid())
+        self.poll.register(self.parent, select.POLLIN)
+        self.workers: dict[int, _Worker] = {}  # by pidfd, and by stderr
+
+    def serve(self) -> None:
+        while True:
+            for descriptor, _ in self.poll.poll():
+                worker = self.workers.get(descriptor)
+                if descriptor == self.parent:
+                    return
+                if descriptor == SOCKET:
+                    if not self.obey():
+                        return
+                elif worker is not None and descriptor == worker.pidfd:
+                    self.bury(worker)
+                elif worker is not None and not worker.read():
+                    self.poll.unregister(worker.stderr)
+
+    def obey(self) -> bool:
+        """Take one order. False: the parent has gone."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.socket, 64, 4)
+        except OSError:
+            return False
+        if not data:
+            return False
+        (serial,) = struct.unpack("<Q", data)
+        try:
+            self.fork(serial, descriptors)
+        except OSError as problem:
+            text = f"the zygote could not fork: {problem}\n".encode()
+            news = NEWS.pack(serial, NOT_STARTED, 0, 1 << 8, len(text))
+            self.socket.send(news + text)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
+    def fork(self, serial: int, descriptors: list[int]) -> None:
+        ours, theirs = os.pipe()
+        zygote = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become_worker(self.core, zygote, theirs, descriptors)
+        os.close(theirs)
+        os.set_blocking(ours, False)
+        worker = _Worker(serial, pid, ours)
+        for descriptor in (worker.pidfd, worker.stderr):
+            self.workers[descriptor] = worker
+            self.poll.register(descriptor, select.POLLIN)
+        news = NEWS.pack(serial, STARTED, pid, 0, 0)
+        socket.send_fds(self.socket, [news], [worker.pidfd])
+
+    def bury(self, worker: _Worker) -> None:
+        _, status = os.waitpid(worker.pid, 0)
+        worker.drain()
+        for descriptor in (worker.pidfd, worker.stderr):
+            del self.workers[descriptor]
+            with suppress(KeyError):  # its stderr had ended before
+                self.poll.unregister(descriptor)
+            os.close(descriptor)
+        news = NEWS.pack(worker.serial, ENDED, worker.pid, status, len(worker.tail))
+        self.socket.send(news + worker.tail)
+
+
+# ---- the worker ----
+
+
+def _become_worker(core: Any, zygote: int, stderr: int, descriptors: list[int]) -> NoReturn:
+    status = 1
+    try:
+        segment, bell, control, setup = descriptors
+        os.dup2(stderr, 2)
+        nothing = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(nothing, 0)
+        # The zygote's own: with them a worker could pose as it, or kill its siblings.
+        _close_all_but(descriptors)
+        core.lib.aionif_forked()
+        status = _work(core, zygote, segment, bell, control, setup)
+    except BaseException:  # noqa: BLE001 - the end of this process, whatever it was
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def _close_all_but(kept: list[int]) -> None:
+    low = 3
+    for descriptor in sorted(kept):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, 1 << 20)
+
+
+def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: int) -> int:  # noqa: PLR0913, PLR0917 - what the order came with
+    ffi, lib = core.ffi, core.lib
+    with open(setup, "rb") as file:
+        told, _, seal = os.pread(file.fileno(), os.fstat(setup).st_size, 0).partition(b"\n")
+    wanted = json.loads(told)
+    runner = _make_runner(core, control, wanted)
+    child = ffi.new(
+        "struct aionif_child *",
+        {
+            "window": lib.aionif_window(0, 0),
+            "segment": segment,
+            "bell": bell,
+            "control": control,
+            "zygote": zygote,
+            "python": runner,
+        },
+    )
+    error = lib.aionif_child_enter(child)
+    if error:
+        raise OSError(error, "the worker could not map its lane")
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and libraries rely on it
+    _prepare(control, wanted)
+    lib.aionif_child_warm()
+    if not _seal(core, seal):
+        return 1
+    return int(lib.aionif_child_serve())
+
+
+def _prepare(control: int, wanted: dict[str, Any]) -> None:
+    """Load what calls will need. Once sealed, a worker may open nothing that it lacks."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if wanted["is_sandboxed"]:
+        os.dup2(2, 1)  # stdout is the program's: a terminal, or a file that may grow
+        _import_python_side(wanted).warm(control, wanted)
+    if wanted.get("python"):
+        _import_python_side(wanted).prepare(wanted)
+
+
+def _seal(core: Any, seal: bytes) -> bool:
+    ffi = core.ffi
+    given = ffi.from_buffer("struct aionif_seal *", seal) if seal else ffi.NULL
+    out = ffi.new("struct aionif_seal_result *")
+    if core.lib.aionif_child_seal(given, out):
+        return True
+    for note in out.notes[0 : out.note_count]:
+        text = ffi.string(note.text).decode(errors="replace")
+        sys.stderr.write(f"its limits can't be enforced here: {text}\n")
+    return False
+
+
+def _make_runner(core: Any, control: int, wanted: dict[str, Any]) -> Any:
+    """Return the function of the catalog that runs Python callables."""
+    ffi = core.ffi
+
+    def run(request: int, length: int, reply: int) -> int:
+        side = _import_python_side(wanted)
+        return int(side.run(core, control, wanted, request, length, reply))
+
+    return ffi.callback("int64_t(uint64_t, uint64_t, uint64_t)", run)
+
+
+def _import_python_side(wanted: dict[str, Any]) -> Any:
+    """Only where Python callables run: it needs pickle, and the parent's way of importing."""
+    name = "aionif._child_python"
+    if name not in sys.modules:
+        sys.path[:] = wanted["path"]
+        spec = importlib.util.spec_from_file_location(name, wanted["python_side"])
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules[name] = module
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return sys.modules[name]
+
+
+def _main() -> None:
+    core_path, window, size, path = sys.argv[1:5]
+    os.set_inheritable(SOCKET, False)  # noqa: FBT003 - its one argument
+    os.set_inheritable(CATALOG, False)  # noqa: FBT003
+    sys.path[:] = json.loads(path)
+    core = _load_core(core_path)
+    ffi, lib = core.ffi, core.lib
+    if not lib.aionif_window(int(window), int(size)):
+        sys.exit("aionif: the addresses for worker processes are not free in the zygote")
+    helper = os.path.join(os.path.dirname(core_path), "_cxx.so")  # noqa: PTH118, PTH120
+    problem = lib.aionif_start(os.fsencode(helper) if os.path.exists(helper) else ffi.NULL)  # noqa: PTH110
+    if problem != ffi.NULL or lib.aionif_catalog_use(CATALOG):
+        sys.exit("aionif: the core can't run in the zygote")
+    ffi.dlopen(core_path, os.RTLD_NOW | os.RTLD_NOLOAD | os.RTLD_GLOBAL)
+    os.close(CATALOG)
+    _Zygote(core).serve()
+
+
+if __name__ == "__main__":
+    _main()

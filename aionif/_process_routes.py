@@ -1,0 +1,60 @@
+"""What an executor needs for its calls in worker processes: setups, plans, ways for arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aionif import _catalog, _zygote
+from aionif._binding import is_foreign
+from aionif._native import lib
+from aionif._packing import packing_of
+from aionif._pools import Setup
+from aionif._remote import main_module, pack_initializer, plan_of_callable, remote_packing
+from aionif._submit import Packing, plan_of
+from aionif.errors import NifArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aionif._binding import Plan
+    from aionif._pools import Pools
+    from aionif.policy import NifPolicy
+
+__all__ = ("make_setup", "plan_in_process", "process_pool")
+
+
+def make_setup(
+    initializer: Callable[..., object] | None,
+    arguments: tuple[Any, ...],
+    preload: tuple[str, ...],
+    max_calls: int | None,
+) -> Setup:
+    """Return what the workers of an executor do before they serve."""
+    python = {"preload": ",".join(preload)} if preload else {}
+    if initializer is not None:
+        python["initializer"] = pack_initializer(initializer, arguments)
+    main = tuple(main_module().items())
+    return Setup(main=main, python=tuple(python.items()), max_calls=max_calls)
+
+
+def plan_in_process(fn: Any, policy: NifPolicy, *, is_session: bool) -> tuple[Plan, Packing]:
+    """Return a function's plan, known to worker processes, and how its arguments get there."""
+    try:
+        plan = plan_of(fn)
+    except NifArgumentError:
+        if not callable(fn) or is_foreign(fn):
+            raise
+        plan = plan_of_callable(fn)
+        return plan, remote_packing(fn, plan, policy)
+    _zygote.ensure()
+    _catalog.enter(plan)
+    return plan, packing_of(plan, is_session=is_session)
+
+
+def process_pool(pools: Pools, policy: NifPolicy, setup: Setup, plan: Plan) -> Any:
+    """Return the pool of worker processes that a plan runs in under a policy."""
+    pool = pools.get(policy, setup)
+    entry = int(plan.struct.entry)
+    if policy.sandbox is not None and entry > lib.AIONIF_PYTHON_ENTRY:
+        lib.aionif_pool_renew(pool, entry)
+    return pool

@@ -1,0 +1,74 @@
+"""What a worker process may use: one class for policies and sandboxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from aionif._checks import check_count, check_seconds
+
+__all__ = ("NO_LIMITS", "NifLimits")
+
+_MIB = 1 << 20
+_LEAST = {
+    "address_space": _MIB,
+    "resident_memory": _MIB,
+    "open_files": 16,
+    "file_size": 0,
+    "processes": 0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NifLimits:
+    """What one worker process may use. None: no limit of ours.
+
+    address_space: bytes, over what the worker has mapped before its first call.
+    resident_memory: bytes of its own in memory, looked at every 10 ms while a call runs.
+    cpu_time: seconds of CPU that one call may use, looked at every 10 ms.
+    open_files: descriptors, the worker's own (about six) included.
+    file_size: bytes, of any file it writes.
+    processes: processes and threads that the *user* of the worker may have, which is how Linux
+        counts. It does not bind root, for whom it is refused unless the sandbox lets a worker
+        start neither.
+
+    The parent of a worker keeps `resident_memory` and `cpu_time`, so `seal_process` refuses them.
+
+    Raises:
+        NifArgumentError: a value is out of range; it names the field.
+    """
+
+    address_space: int | None = None
+    resident_memory: int | None = None
+    cpu_time: float | None = None
+    open_files: int | None = None
+    file_size: int | None = None
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None:
+                check_count(name, value, least)
+        if self.cpu_time is not None:
+            check_seconds("cpu_time", self.cpu_time)
+
+    def __repr__(self) -> str:
+        given = ((field.name, getattr(self, field.name)) for field in fields(self))
+        text = ", ".join(f"{name}={value}" for name, value in given if value is not None)
+        return f"NifLimits({text})"
+
+    def tightened(self, other: NifLimits) -> NifLimits:
+        """Return the lower of both, field by field."""
+        pairs = {
+            field.name: (getattr(self, field.name), getattr(other, field.name))
+            for field in fields(self)
+        }
+        return NifLimits(
+            **{
+                name: min((value for value in pair if value is not None), default=None)
+                for name, pair in pairs.items()
+            }
+        )
+
+
+NO_LIMITS = NifLimits()

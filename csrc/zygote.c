@@ -1,0 +1,240 @@
+/* The zygote as the parent sees it: a socket. Orders go out with the descriptors a worker needs; what
+ * comes back says that a worker has started, or how it ended. Nobody waits for an answer: a lane can
+ * be filled before anyone serves it. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3 };
+
+struct news {
+    uint64_t serial;
+    int32_t kind;
+    int32_t pid;
+    int32_t wait_status;
+    uint32_t text_length;
+    char text[AIONIF_STDERR];
+};
+
+static int zygote = -1;
+static int ears = -1; /* an epoll of the zygote's socket and the workers' bells */
+
+int aionif_ears(void) {
+    aionif__lock();
+    if (ears < 0) {
+        ears = epoll_create1(EPOLL_CLOEXEC);
+    }
+    aionif__unlock();
+    return ears;
+}
+
+/* Edge-triggered: each ring is one event, and nothing has to be read. So no worker can take another's
+ * ring away, or make its own stay. */
+void aionif__zygote_listen(int descriptor, uint64_t end_of) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = end_of};
+    if (ears < 0) {
+        ears = epoll_create1(EPOLL_CLOEXEC);
+    }
+    epoll_ctl(ears, EPOLL_CTL_ADD, descriptor, &event);
+}
+
+static void lose_zygote(void) {
+    if (zygote < 0) {
+        return;
+    }
+    close(zygote);
+    zygote = -1;
+    /* Its workers die with it. What one of them has not claimed by now, no one else will lose. */
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
+            aionif__process_kill(pool->workers[i]);
+            pool->workers[i]->process->dead = true;
+        }
+        for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
+            aionif__process_kill(worker);
+            worker->process->dead = true;
+        }
+        if (pool->spare) {
+            aionif__process_kill(pool->spare);
+            pool->spare->process->dead = true;
+        }
+    }
+    aionif__notice(AIONIF_NOTICE_ZYGOTE_LOST, 0, 0, NULL, "");
+}
+
+int aionif_zygote_lost(void) {
+    aionif__lock();
+    int lost = zygote < 0;
+    aionif__unlock();
+    return lost;
+}
+
+/* Calls that wait for a worker meanwhile get theirs now. */
+int aionif_zygote_use(int socket) {
+    aionif__lock();
+    lose_zygote();
+    zygote = socket;
+    if (socket >= 0) {
+        aionif__zygote_listen(socket, 0);
+        for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+            if (pool->settings.is_process) {
+                aionif__collect_pool(pool);
+            }
+        }
+    }
+    aionif__unlock();
+    return 0;
+}
+
+bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
+                          int setup) {
+    uint64_t serial = process->serial;
+    int descriptors[] = {segment, process->bell, control, setup};
+    struct iovec data = {&serial, sizeof serial};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof descriptors)];
+    } ancillary = {0};
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = ancillary.bytes,
+                             .msg_controllen = sizeof ancillary.bytes};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof descriptors);
+    memcpy(CMSG_DATA(header), descriptors, sizeof descriptors);
+    return zygote >= 0 &&
+           sendmsg(zygote, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof serial;
+}
+
+static struct aionif__worker *find_in(struct aionif__worker *list, uint64_t serial) {
+    for (; list; list = list->next) {
+        if (list->process && list->process->serial == serial) {
+            return list;
+        }
+    }
+    return NULL;
+}
+
+static struct aionif__worker *find(uint64_t serial) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
+            if (pool->workers[i]->process->serial == serial) {
+                return pool->workers[i];
+            }
+        }
+        struct aionif__worker *worker = find_in(pool->doomed, serial);
+        if (worker || (worker = find_in(pool->spare, serial))) {
+            return worker;
+        }
+    }
+    return find_in(aionif__core.strays, serial);
+}
+
+static void take_news(struct news *news, size_t length, int descriptor) {
+    struct aionif__worker *worker = find(news->serial);
+    struct aionif__process *process = worker ? worker->process : NULL;
+    if (!process) {
+        if (descriptor >= 0) {
+            close(descriptor);
+        }
+        return;
+    }
+    if (news->kind == STARTED) {
+        process->pid = news->pid;
+        process->pidfd = descriptor;
+        aionif__zygote_listen(descriptor, process->serial);
+        if (process->doomed) { /* decided while it had no process to kill */
+            aionif__process_kill(worker);
+        }
+        return;
+    }
+    process->dead = true;
+    process->wait_status = news->wait_status;
+    size_t most = length - offsetof(struct news, text);
+    process->text_length = news->text_length < most ? news->text_length : (uint32_t)most;
+    memcpy(process->text, news->text, process->text_length);
+}
+
+/* 0: there is no more now. */
+static int receive(void) {
+    struct news news;
+    struct iovec data = {&news, sizeof news};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } ancillary = {0};
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = ancillary.bytes,
+                             .msg_controllen = sizeof ancillary.bytes};
+    ssize_t got = recvmsg(zygote, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            lose_zygote();
+        }
+        return errno == EINTR;
+    }
+    if (got < (ssize_t)offsetof(struct news, text)) { /* nothing: the other end is closed */
+        lose_zygote();
+        return 0;
+    }
+    int descriptor = -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_type == SCM_RIGHTS) {
+        memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+    }
+    take_news(&news, (size_t)got, descriptor);
+    return 1;
+}
+
+void aionif__zygote_pump(void) {
+    while (zygote >= 0 && receive()) {
+    }
+}
+
+/* Something has happened, to any worker: whoever collects next sees what. */
+void aionif_hear(void) {
+    enum { AT_ONCE = 32 };
+    struct epoll_event events[AT_ONCE];
+    aionif__lock();
+    int count;
+    do {
+        count = epoll_wait(ears, events, AT_ONCE, 0);
+        for (int i = 0; i < count; i++) {
+            struct aionif__worker *worker = events[i].data.u64 ? find(events[i].data.u64) : NULL;
+            if (worker) { /* its place is free already; how it ended is yet to be told */
+                worker->process->doomed = true;
+            }
+        }
+    } while (count == AT_ONCE);
+    aionif__zygote_pump();
+    aionif__unlock();
+}
+
+void aionif__zygote_wait(int milliseconds) {
+    struct pollfd news = {.fd = zygote, .events = POLLIN};
+    aionif__unlock();
+    poll(&news, 1, milliseconds);
+    aionif__lock();
+}
+
+void aionif__zygote_forked(void) {
+    if (zygote >= 0) {
+        close(zygote);
+        zygote = -1;
+    }
+    if (ears >= 0) {
+        close(ears);
+        ears = -1;
+    }
+}

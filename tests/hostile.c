@@ -1,0 +1,152 @@
+/* What a worker process under foreign control could do to its parent: it has the lane, its bell and
+ * its socket. Compiled against the core's own headers. */
+#define _GNU_SOURCE
+#include "segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * (int64_t)1000 + now.tv_nsec / 1000000;
+}
+
+static struct aionif__segment *find_segment(void) {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[4096];
+    unsigned long start = 0;
+    while (fgets(line, sizeof line, maps) && !(strstr(line, "memfd:aionif-lane") &&
+                                               sscanf(line, "%lx", &start) == 1)) {
+    }
+    fclose(maps);
+    return (struct aionif__segment *)start;
+}
+
+static struct aionif__record *own_record(struct aionif__segment *segment) {
+    for (int i = 0; i < AIONIF__SLOTS; i++) {
+        struct aionif__record *record = &segment->lane.records[i];
+        if ((record->state & AIONIF__STATE) == AIONIF__RUNNING) {
+            return record;
+        }
+    }
+    abort();
+}
+
+/* Garbage over all that is shared but the arena, again and again. */
+int scribble(unsigned seed, int ms) {
+    struct aionif__segment *segment = find_segment();
+    uint32_t *from = (uint32_t *)((char *)segment + AIONIF__PAGE);
+    size_t words = (offsetof(struct aionif__segment, slots) + 65536 - AIONIF__PAGE) / 4;
+    int64_t until = now_ms() + ms;
+    do {
+        for (size_t i = 0; i < words; i++) {
+            seed = seed * 1664525 + 1013904223;
+            from[i] = seed >> 16 & 1 ? seed : seed & 7;
+        }
+    } while (now_ms() < until);
+    return 0;
+}
+
+/* All records in one state, on and on: replays, early ends, records that were never passed on. */
+int claim_all(unsigned state, int ms) {
+    struct aionif__segment *segment = find_segment();
+    int64_t until = now_ms() + ms;
+    do {
+        for (int i = 0; i < AIONIF__SLOTS; i++) {
+            segment->lane.records[i].state = state;
+        }
+    } while (now_ms() < until);
+    return 0;
+}
+
+/* A failure that no worker can have. */
+int fail_as(int kind, int sig, int frames, int language) {
+    struct aionif__segment *segment = find_segment();
+    struct aionif__record *record = own_record(segment);
+    size_t index = (size_t)(record - segment->lane.records);
+    memset(&record->failure, 0xff, sizeof record->failure);
+    record->failure.signal = sig;
+    record->failure.frame_count = frames;
+    record->failure.language = language;
+    memset(&segment->slots[index], 0xff, sizeof segment->slots[index]);
+    record->kind = kind;
+    record->ended_ns = INT64_MIN;
+    record->started_ns = INT64_MAX;
+    record->state = AIONIF__FINISHED;
+    uint64_t one = 1;
+    write(segment->lane.bell.descriptor, &one, sizeof one);
+    for (;;) {
+        pause();
+    }
+}
+
+/* Ring all the time, and take the own rings away again. */
+int flood(int ms) {
+    struct aionif__segment *segment = find_segment();
+    int64_t until = now_ms() + ms;
+    uint64_t one = 1;
+    while (now_ms() < until) {
+        write(segment->lane.bell.descriptor, &one, sizeof one);
+        read(segment->lane.bell.descriptor, &one, sizeof one);
+        one = 1;
+    }
+    return 0;
+}
+
+/* Write to every descriptor there is, the socket to the parent among them. */
+int spam(int times) {
+    char junk[4096];
+    memset(junk, 0xa5, sizeof junk);
+    for (int i = 0; i < times; i++) {
+        for (int file = 3; file < 64; file++) {
+            send(file, junk, sizeof junk, MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
+    }
+    return 0;
+}
+
+/* Cut the lane short under the parent. 0: it could; else why not. */
+int shrink(void) {
+    char path[128];
+    struct aionif__segment *segment = find_segment();
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[4096] = "", range[64] = "";
+    while (fgets(line, sizeof line, maps) && !strstr(line, "memfd:aionif-lane")) {
+    }
+    fclose(maps);
+    sscanf(line, "%63s", range);
+    snprintf(path, sizeof path, "/proc/self/map_files/%s", range);
+    int file = open(path, O_RDWR);
+    if (file < 0 || !segment) {
+        return errno;
+    }
+    int result = ftruncate(file, 4096) == 0 ? 0 : errno;
+    close(file);
+    return result;
+}
+
+int leave_early(int status) { _exit(status); }
+
+/* The parent's descriptors, other workers' or the zygote's, that a worker can see: 0 is right. */
+int count_foreign(void) {
+    int count = 0;
+    char path[64], target[256];
+    for (int file = 3; file < 1024; file++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        if (length > 0) {
+            target[length] = '\0';
+            count += strstr(target, "pidfd") || strstr(target, "aionif-lane") ||
+                     strstr(target, "pipe:");
+        }
+    }
+    return count;
+}

@@ -1,0 +1,76 @@
+"""Python callables that tests run in worker processes; it costs little to import there."""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+state: list[int] = []
+
+
+class StrangeError(Exception):
+    """Pickles, but can't be read back."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(one)
+        self.other = other
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def hold_the_gil() -> None:
+    ctypes.PyDLL(None).pause()
+
+
+def take_memory(amount: int) -> int:
+    return len(b"x" * amount)
+
+
+def open_files() -> int:
+    return len([Path("/dev/null").open(encoding="ascii") for _ in range(200)])
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def fail_strangely() -> None:
+    raise StrangeError(1, 2)
+
+
+def crash(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+    ctypes.string_at(0)
+
+
+def leave(status: int) -> None:
+    sys.exit(status)
+
+
+def make_lambda() -> object:
+    return lambda: 1
+
+
+def repeat(text: bytes, times: int) -> bytes:
+    return text * times
+
+
+def read_variable() -> str:
+    return variable.get()
+
+
+def remember(number: int) -> list[int]:
+    state.append(number)
+    return state
+
+
+def process_id() -> int:
+    return os.getpid()
