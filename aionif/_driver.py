@@ -35,10 +35,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
+from aionif._binding import NifFunction
 from aionif._native import door, ffi, lib
 from aionif._submit import capture, prepared, refusal, result_of
 from aionif._wakeup import Seat
-from aionif.library import NifFunction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ("Driver",)
 
 _OVER = (lib.AIONIF_RETURNED, lib.AIONIF_YIELD)
+_LASTING = (FunctionType, NifFunction)
 _ENDED = "the worker processes of this executor were ended"
 
 
@@ -230,8 +231,10 @@ class Driver:
             function = partial(function, **item.keywords)
         # The executor keeps the routes that come without a policy, and with them the function. A
         # bound method or a partial must not be kept: somebody waits for what it holds to be freed.
-        lasts = isinstance(function, (FunctionType, NifFunction))
-        return self._executor._find_route(function, None if lasts else self._policy)  # noqa: SLF001
+        if isinstance(function, _LASTING):
+            known = self._executor._routes.get(function)  # noqa: SLF001 - its front
+            return known or self._executor._find_route(function, None)  # noqa: SLF001
+        return self._executor._find_route(function, self._policy)  # noqa: SLF001
 
     def _request(self, item: _Item, route: Route, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
         """Ask the core; return whether the call is over already, and what came of it."""

@@ -43,7 +43,7 @@ _AHEAD = 1  # calls for each worker that the core has in hand beside the one tha
 class NifProcessPoolExecutor(Executor):
     """Worker processes that run Python callables and native functions, each call a Future.
 
-    max_workers: processes at the most, started as calls need them; the CPUs of this machine if None.
+    max_workers: processes at the most, started as calls need them; by default the CPUs there are.
     mp_context: for programs that pass one. Workers are forked from a process of aionif's own that
         was started afresh, so they find what "spawn" and "forkserver" promise; "fork" is refused.
     initializer, initargs: called in each worker before its first call.
@@ -82,9 +82,7 @@ class NifProcessPoolExecutor(Executor):
         self._driver = Driver(self._executor, policy, self._max_workers * (1 + _AHEAD))
         weakref.finalize(self, self._driver.close).atexit = False
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Have `fn(*args, **kwargs)` called in a worker; return its future.
 
         The future's exception is that of `fn`, with its remote traceback as the cause, or a
@@ -146,7 +144,7 @@ class NifProcessPoolExecutor(Executor):
 
 
 def _with_key(setup: Setup) -> Setup:
-    """Let proxies of a multiprocessing.Manager connect in a worker: they prove who they are by it."""
+    """Let proxies of a multiprocessing.Manager prove in a worker where they come from."""
     key = bytes(multiprocessing.current_process().authkey).hex()
     return replace(setup, python=(*setup.python, ("authkey", key)))
 
