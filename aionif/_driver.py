@@ -105,7 +105,8 @@ class Driver:
         self._under_way = 0
         self._feeding = False
         self._refusal: Exception | None = None  # why nothing more is taken
-        self._is_ended = False  # by kill_workers or terminate_workers
+        self._end_signal = 0  # of kill_workers or terminate_workers
+        self._signalled: set[int] = set()
         self._seat: _ThreadSeat | None = None
         self._bell = -1
         self._thread: threading.Thread | None = None
@@ -156,19 +157,22 @@ class Driver:
         """Close, and end the calls under way by sending the workers a signal."""
         self.close(cancels=True)
         with self._lock:
-            if self._seat is None or not self._seat.port:
-                return
-            self._is_ended = True
-            processes = self._executor._pools.processes()  # noqa: SLF001 - its front
-            for pool in self._executor._pools:  # noqa: SLF001
-                lib.aionif_pool_close(pool, ffi.NULL)
-                if number == signal.SIGKILL:
-                    lib.aionif_pool_end_calls(pool)
-            if number != signal.SIGKILL:
-                for process in processes:
-                    with suppress(ProcessLookupError):
-                        os.kill(process, number)
-            self._ring()
+            if self._seat is not None and self._seat.port:
+                self._end_signal = number
+                self._signal_workers()
+                self._ring()
+
+    def _signal_workers(self) -> None:
+        """With the lock. Once more after each news: a worker that starts was not known before."""
+        for pool in self._executor._pools:  # noqa: SLF001 - its front
+            lib.aionif_pool_close(pool, ffi.NULL)
+            if self._end_signal == signal.SIGKILL:
+                lib.aionif_pool_end_calls(pool)
+        if self._end_signal != signal.SIGKILL:
+            for process in set(self._executor._pools.processes()) - self._signalled:  # noqa: SLF001
+                self._signalled.add(process)
+                with suppress(ProcessLookupError):
+                    os.kill(process, self._end_signal)
 
     def forked(self) -> None:
         """In the child of a fork: thread and workers are the parent's."""
@@ -262,7 +266,7 @@ class Driver:
         if error is None:
             item.future.set_result(result)
             return
-        if self._is_ended:
+        if self._end_signal:
             error = _because(BrokenProcessPool(_ENDED), error)
         error.__traceback__ = None  # its frames hold what was passed
         item.future.set_exception(error)
@@ -310,6 +314,8 @@ class Driver:
         with self._lock:
             more = seat.drain()
             ended, seat.ended = seat.ended, []
+            if self._end_signal:
+                self._signal_workers()
         ended.reverse()
         while ended:  # each let go of as soon as it is settled
             self._settle(seat, *ended.pop())

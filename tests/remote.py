@@ -74,3 +74,7 @@ def remember(number: int) -> list[int]:
 
 def process_id() -> int:
     return os.getpid()
+
+
+def set_of(*members: int) -> set[int]:
+    return set(members)
