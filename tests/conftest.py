@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # A child interpreter must import the installed package too, not the checkout it is started from.
 os.environ["PYTHONSAFEPATH"] = "1"
+
+# Worker processes import the callables of tests by name. Last, so that the installed package is first.
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(params=support.BACKENDS)
