@@ -31,7 +31,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ("Driver",)
 
 _OVER = (lib.AIONIF_RETURNED, lib.AIONIF_YIELD)
-_LASTING = (FunctionType, NifFunction)
 _ENDED = "the worker processes of this executor were ended"
 
 
@@ -235,7 +234,7 @@ class Driver:
             function = partial(function, **item.keywords)
         # The executor keeps the routes that come without a policy, and with them the function. A
         # bound method or a partial must not be kept: somebody waits for what it holds to be freed.
-        if isinstance(function, _LASTING):
+        if _lasts(function):
             known = self._executor._routes.get(function)  # noqa: SLF001 - its front
             return known or self._executor._find_route(function, None)  # noqa: SLF001
         return self._executor._find_route(function, self._policy)  # noqa: SLF001
@@ -345,6 +344,14 @@ class Driver:
         for item in dropped:
             if item.future.set_running_or_notify_cancel():
                 item.future.set_exception(BrokenProcessPool(problem))
+
+
+def _lasts(function: Any) -> bool:
+    """Whether a callable lives as long as its module anyway."""
+    kind = type(function)
+    if kind is BuiltinFunctionType:
+        return isinstance(function.__self__, ModuleType)
+    return kind is FunctionType or kind is NifFunction
 
 
 def _converted(

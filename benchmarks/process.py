@@ -258,7 +258,7 @@ def _resident(pids: list[int]) -> float:
 
 def _family() -> list[int]:
     """Return the zygote and all its children, spares too."""
-    zygote = _zygote._zygote.pid  # noqa: SLF001 - not public, nor meant to be
+    zygote = int(_zygote._zygote.pid or 0)  # noqa: SLF001 - not public, nor meant to be
     children = Path(f"/proc/{zygote}/task/{zygote}/children").read_text(encoding="ascii").split()
     return [zygote, *map(int, children)]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # A child interpreter must import the installed package too, not the checkout it is started from.
 os.environ["PYTHONSAFEPATH"] = "1"
 
-# Worker processes import the callables of tests by name. Last, so that the installed package is first.
+# Worker processes import callables of tests by name. Last: the installed package comes first.
 sys.path.append(str(Path(__file__).parents[1]))
 
 
