@@ -27,7 +27,7 @@ import select
 import signal
 import threading
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
@@ -223,7 +223,7 @@ class Driver:
             result = _converted(route, result, arguments, item, door())
         except BaseException as error:
             self._end(item, None, error)
-            if not isinstance(error, Exception):
+            if isinstance(error, KeyboardInterrupt):
                 raise
         else:
             self._end(item, result, None)
@@ -262,27 +262,31 @@ class Driver:
             self._under_way -= 1
             if self._refusal is not None:
                 self._ring()
-        if error is None:
-            item.future.set_result(result)
-            return
-        if self._end_signal:
-            error = _because(BrokenProcessPool(_ENDED), error)
-        error.__traceback__ = None  # its frames hold what was passed
-        item.future.set_exception(error)
+        with suppress(InvalidStateError):  # somebody else has set it
+            if error is None:
+                item.future.set_result(result)
+                return
+            if self._end_signal:
+                error = _because(BrokenProcessPool(_ENDED), error)
+            error.__traceback__ = None  # its frames hold what was passed
+            item.future.set_exception(error)
 
     # ---- the thread ----
 
     def _start(self) -> None:
-        self._seat = _ThreadSeat(self)
-        self._seat.listen()
+        seat = self._seat = _ThreadSeat(self)
+        seat.listen()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._run, name="aionif-futures")
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(seat,), name="aionif-futures")
+        try:
+            thread.start()
+        except RuntimeError:
+            self._seat = None
+            self._leave(seat)
+            raise
+        self._thread = thread
 
-    def _run(self) -> None:
-        seat = self._seat
-        if seat is None:
-            return
+    def _run(self, seat: _ThreadSeat) -> None:
         seat.sit()
         poll = select.poll()
         for descriptor in (lib.aionif_port_descriptor(seat.port), seat.ear, self._bell):
@@ -299,9 +303,12 @@ class Driver:
         self._executor.close_now()
         with self._lock:
             seat.drain()  # what came last: notices
-            seat.close()
-            os.close(self._bell)
-            self._bell = -1
+            self._leave(seat)
+
+    def _leave(self, seat: _ThreadSeat) -> None:
+        seat.close()
+        os.close(self._bell)
+        self._bell = -1
 
     def _is_over(self) -> bool:
         with self._lock:

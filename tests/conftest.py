@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,20 @@ def run(backend: str) -> Callable[..., Any]:
         return support.run_on(backend, function, *arguments)
 
     return run
+
+
+@pytest.fixture
+def under_deadline() -> Iterator[None]:
+    """Interrupt a test that runs no event loop after a minute."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError(f"the test took more than {support.DEADLINE} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, support.DEADLINE)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

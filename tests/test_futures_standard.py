@@ -8,16 +8,12 @@ standard executor, passes it semaphores, or expects a crash to break the pool.
 from __future__ import annotations
 
 import importlib.util
-import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from aionif.futures import NifProcessPoolExecutor
 from tests.support import DEADLINE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _PACKAGE = "test.test_concurrent_futures"
 
@@ -29,16 +25,7 @@ def _is_there() -> bool:
         return False
 
 
-@pytest.fixture(autouse=True)
-def _deadline() -> Iterator[None]:
-    def interrupt(*_: object) -> None:
-        raise TimeoutError(f"the test took more than {DEADLINE} s")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("under_deadline")
 
 
 if _is_there():
