@@ -137,8 +137,8 @@ class Driver:
             if self._refusal is None:
                 self._refusal = RuntimeError(f"cannot schedule new futures after {reason}")
             dropped = list(self._waiting) if cancels else []
-            for item in dropped:
-                self._waiting.remove(item)
+            if cancels:
+                self._waiting.clear()
             if self._thread is None:
                 self._executor.close_now()
             self._ring()
