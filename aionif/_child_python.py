@@ -20,7 +20,7 @@ import traceback
 import types
 from typing import Any
 
-__all__ = ("prepare", "run", "warm")
+__all__ = ("prepare", "run", "run_each", "warm")
 
 ERROR, ELSEWHERE = 1 << 61, 1 << 62  # in what `run` returns
 _MAIN = "__mp_main__"
@@ -48,6 +48,10 @@ def prepare(wanted: dict[str, Any]) -> None:
     """Do what the executor's setup asks for, before the first call."""
     _load(wanted)
     told = wanted["python"]
+    if "authkey" in told:  # proxies of a multiprocessing.Manager connect with it
+        from multiprocessing.process import current_process  # noqa: PLC0415 - few need it
+
+        current_process().authkey = bytes.fromhex(told["authkey"])
     for name in filter(None, told.get("preload", "").split(",")):
         importlib.import_module(name)
     if "initializer" in told:
@@ -72,7 +76,8 @@ def _find(module: str, name: str) -> Any:
     """Return a global of the parent's main module; None: it is another module's."""
     if module not in ("__main__", _MAIN):
         return None
-    if _MAIN not in sys.modules:
+    # Not by its name alone: multiprocessing, where it is imported first, gives that to `_child`.
+    if getattr(sys.modules.get(_MAIN), "__name__", None) != _MAIN:
         main = types.ModuleType(_MAIN)
         sys.modules[_MAIN] = sys.modules["__main__"] = main
         if "name" in _main:
@@ -109,6 +114,11 @@ def run(  # noqa: PLR0913, PLR0917 - what the call came with
     with contextlib.suppress(Exception):
         sys.stdout.flush()
     return kind | _send(core, control, answer, reply)
+
+
+def run_each(function: Any, pieces: list[tuple[Any, ...]]) -> list[Any]:
+    """Call `function` with each of the arguments: a chunk of a map. The parent knows it by name."""
+    return [function(*arguments) for arguments in pieces]
 
 
 def _in_context(

@@ -15,6 +15,7 @@ import contextvars
 import errno
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import _cffi_backend as backend
@@ -67,6 +68,8 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is the cause of one, not on
 
 def plan_of_callable(function: Any) -> Plan:
     """Return the plan of a Python callable: one for each name, as run times are kept by plan."""
+    while isinstance(function, partial):
+        function = function.func
     kind = type(function)
     module = getattr(function, "__module__", None) or kind.__module__
     name = getattr(function, "__qualname__", None) or kind.__qualname__

@@ -16,6 +16,7 @@ from benchmarks import (
     inline,
     machine,
     open_loop,
+    process,
     sequential,
 )
 from benchmarks._measure import Row, Scale
@@ -36,6 +37,7 @@ MEASURES: dict[str, Callable[[Scale], Awaitable[list[Row]]]] = {
     "memory": in_flight.memory,
     "crashes": crashes.rate,
     "ticker": crashes.ticker,
+    "process": process.process,
 }
 
 

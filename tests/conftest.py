@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # A child interpreter must import the installed package too, not the checkout it is started from.
 os.environ["PYTHONSAFEPATH"] = "1"
+
+# Worker processes import callables of tests by name. Last: the installed package comes first.
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(params=support.BACKENDS)
@@ -45,6 +50,20 @@ def run(backend: str) -> Callable[..., Any]:
         return support.run_on(backend, function, *arguments)
 
     return run
+
+
+@pytest.fixture
+def under_deadline() -> Iterator[None]:
+    """Interrupt a test that runs no event loop after a minute."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError(f"the test took more than {support.DEADLINE} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, support.DEADLINE)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

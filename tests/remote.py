@@ -74,3 +74,15 @@ def remember(number: int) -> list[int]:
 
 def process_id() -> int:
     return os.getpid()
+
+
+def set_of(*members: int) -> set[int]:
+    return set(members)
+
+
+def note(path: str, number: int) -> int:
+    """Write a line, whole or not at all."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(descriptor, f"{number}\n".encode())
+    os.close(descriptor)
+    return number

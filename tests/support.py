@@ -70,6 +70,15 @@ async def until(condition: Callable[[], bool], seconds: float = DEADLINE) -> Non
             await anyio.sleep(POLL)
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
+    """Do the same without an event loop."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(POLL)
+
+
 earlier_calls: set[int] = set()
 """Calls of earlier tests that never return."""
 

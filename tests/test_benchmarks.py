@@ -32,6 +32,17 @@ TARGETS = {
     "in flight: bytes each": 1024.0,
     "a crash every call": 20_000.0,
     "1 ms ticker": 2.0,
+    "native calls in turn: faster than ProcessPoolExecutor": 80.0,
+    "native calls in turn: faster than anyio": 25.0,
+    "native calls in turn: over": 1.5,
+    "Python calls in turn: faster than ProcessPoolExecutor": 10.0,
+    "Python calls in turn: faster than anyio": 4.0,
+    "1,000 native calls at once: faster": 20.0,
+    "1,000 native calls at once: over": 1.2,
+    "8 MB in an aionif.Buffer": 1000.0,
+    "8 MB of bytes": 10.0,
+    "killed to the next result": 1.0,
+    "memory a worker adds to the zygote's: native": 3.0,
 }
 
 
