@@ -26,33 +26,52 @@ from aionif.executor import NifExecutor, NifSession, Statistics, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
 from aionif.policy import NifPolicy
+from aionif.supervision._child import NifShutdown, shutdown_scope
+from aionif.supervision._report import SupervisorReport
+from aionif.supervision.errors import MaxRestartsExceeded, NifCancelled, RestartRecord
+from aionif.supervision.spec import Backoff, ChildCounts, ChildInfo, ChildSpec
+from aionif.supervision.supervisor import NifSupervisor
+from aionif.supervision.task_group import NifHandle, NifTaskGroup
 
 __all__ = (
+    "Backoff",
+    "ChildCounts",
+    "ChildInfo",
+    "ChildSpec",
     "CrashReport",
     "Frame",
+    "MaxRestartsExceeded",
     "NifArgumentError",
+    "NifCancelled",
     "NifClosed",
     "NifCrash",
     "NifError",
     "NifExecutor",
     "NifExit",
     "NifFunction",
+    "NifHandle",
     "NifLibrary",
     "NifLimitExceeded",
     "NifPanic",
     "NifPolicy",
     "NifRejected",
     "NifSession",
+    "NifShutdown",
     "NifSignal",
     "NifStackOverflow",
+    "NifSupervisor",
     "NifSyscallDenied",
+    "NifTaskGroup",
     "NifTimeout",
     "NifWorkerLost",
+    "RestartRecord",
     "Statistics",
+    "SupervisorReport",
     "call_nif",
     "execute_nif",
     "get_include",
     "load",
+    "shutdown_scope",
 )
 
 __version__ = "0.1.0"
