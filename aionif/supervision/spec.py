@@ -39,6 +39,7 @@ STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
 RESTARTS = ("permanent", "transient", "temporary")
 AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 
+_YIELDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _WORKER_SHUTDOWN = 5.0  # seconds, OTP's default
 
 
@@ -183,8 +184,8 @@ def check_shutdown(value: object) -> None:
 
 
 def _kind_of(start: Any) -> ChildKind:
-    if isinstance(start, FunctionType | MethodType):
-        if inspect.isgeneratorfunction(start) or inspect.isasyncgenfunction(start):
+    if type(start) is FunctionType or type(start) is MethodType:
+        if start.__code__.co_flags & _YIELDS:
             raise _cannot_start(start)
         return "coroutine"
     if isinstance(start, Supervisor):
@@ -211,7 +212,7 @@ def _takes_status(start: Any, kind: ChildKind) -> bool:
     if kind == "nif":
         return False
     code = getattr(start, "__code__", None)
-    if code is not None and not hasattr(start, "__wrapped__"):
+    if code is not None and "__wrapped__" not in start.__dict__:
         return "task_status" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
         return "task_status" in inspect.signature(start).parameters
