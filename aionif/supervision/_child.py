@@ -62,6 +62,26 @@ class Child:
         self.failures = 0
 
 
+class _Shields:
+    """The shutdown scopes of one life, and when they end.
+
+    Apart from Life, since it is in the context of the child's task, and contexts are kept for long:
+    by each timer the task has set, on asyncio even when the timer was cancelled.
+    """
+
+    __slots__ = ("active", "until")
+
+    def __init__(self) -> None:
+        self.active: list[CancelScope] | None = None
+        self.until = math.inf
+
+    def end_by(self, deadline: float) -> None:
+        """Have all of them end then, present and future ones."""
+        self.until = deadline
+        for scope in self.active or ():
+            scope.deadline = min(scope.deadline, deadline)
+
+
 class Life:
     """One run of a child, in a task of its own.
 
@@ -82,7 +102,6 @@ class Life:
         "shields",
         "since",
         "started",
-        "stop_by",
         "stopping",
         "value",
     )
@@ -92,8 +111,7 @@ class Life:
         self.on_end = on_end
         self.since = since
         self.scope = CancelScope()
-        self.shields: list[CancelScope] | None = None
-        self.stop_by = math.inf
+        self.shields = _Shields()
         self.started = self.over = self.stopping = False
         self.reason: Reason = "abnormal"
         self.error: BaseException | None = None
@@ -102,7 +120,7 @@ class Life:
 
     async def run(self, collapsing: Callable[[], bool]) -> None:
         """Run it; what it raises becomes its reason. `collapsing()`: all tasks are being ended."""
-        _life.set(self)
+        _shields.set(self.shields)
         try:
             with self.scope:
                 await self._work()
@@ -162,9 +180,7 @@ class Life:
     def stop(self, grace: float) -> None:
         """Tell it to end; its clean-up under `shutdown_scope` has `grace` seconds."""
         self.stopping = True
-        self.stop_by = anyio.current_time() + grace
-        for shield in self.shields or ():
-            shield.deadline = min(shield.deadline, self.stop_by)
+        self.shields.end_by(anyio.current_time() + grace)
         self.scope.cancel()
 
 
@@ -180,7 +196,7 @@ class _Status(anyio.abc.TaskStatus[Any]):
         self._life.report_start(value)
 
 
-_life: ContextVar[Life] = ContextVar("aionif_supervised_life")
+_shields: ContextVar[_Shields] = ContextVar("aionif_shutdown_scopes")
 
 
 @contextmanager
@@ -198,16 +214,16 @@ def shutdown_scope() -> Iterator[CancelScope]:
     Then the block is left; `scope.cancelled_caught` tells. Outside of a supervised child it
     protects nothing.
     """
-    life = _life.get(None)
-    if life is None or life.over:
+    shields = _shields.get(None)
+    if shields is None:
         with CancelScope() as scope:
             yield scope
         return
-    if life.shields is None:
-        life.shields = []
-    with CancelScope(shield=True, deadline=life.stop_by) as scope:
-        life.shields.append(scope)
+    if shields.active is None:
+        shields.active = []
+    with CancelScope(shield=True, deadline=shields.until) as scope:
+        shields.active.append(scope)
         try:
             yield scope
         finally:
-            life.shields.remove(scope)
+            shields.active.remove(scope)
