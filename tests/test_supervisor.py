@@ -222,6 +222,7 @@ def test_what_a_request_is_refused_for(run: Any) -> None:
     async def main() -> None:
         script = Script()
         supervisor = script.supervisor([*script.children("ab"), script.slow_child("c")])
+        wrong: Any = []
         async with supervisor:
             await supervisor.terminate_child("b")
             for request, problem in (
@@ -231,8 +232,8 @@ def test_what_a_request_is_refused_for(run: Any) -> None:
                 (supervisor.delete_child("a"), "is running"),
                 (supervisor.terminate_child("z"), "is no child"),
                 (supervisor.delete_child("z"), "is no child"),
-                (supervisor.start_child("a"), "is not a ChildSpec"),
-                (supervisor.terminate_child([]), "is no child"),
+                (supervisor.start_child(wrong), "is not a ChildSpec"),
+                (supervisor.terminate_child(wrong), "is no child"),
             ):
                 with pytest.raises(NifArgumentError, match=problem):
                     await request

@@ -1,4 +1,4 @@
-"""How often is too often: the window of restarts, on a clock that the tests set, and the backoff."""
+"""How often is too often: the window of restarts, on a clock the tests set; and the backoff."""
 
 from __future__ import annotations
 
@@ -164,12 +164,15 @@ def test_requests_are_served_while_a_restart_waits(run: Any, strategy: Any) -> N
             await until(lambda: "+b" in script.log)
             await settle()
             assert set(states(supervisor).values()) == {"running"}
-            assert script.take() == {
-                "one_for_one": "-b +d +b",
-                # what was started meanwhile is one of the group, too
-                "one_for_all": "-b -c -a +d -d +a +b +c +d",
-                "rest_for_one": "-b -c +d -d +b +c +d",
-            }[strategy]
+            assert (
+                script.take()
+                == {
+                    "one_for_one": "-b +d +b",
+                    # what was started meanwhile is one of the group, too
+                    "one_for_all": "-b -c -a +d -d +a +b +c +d",
+                    "rest_for_one": "-b -c +d -d +b +c +d",
+                }[strategy]
+            )
         assert not script.alive
 
     run(main)

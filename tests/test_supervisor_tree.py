@@ -14,9 +14,9 @@ from aionif import (
     NifArgumentError,
     NifSignal,
     NifSupervisor,
+    load,
 )
 from aionif._gallery import library_path
-from aionif import load
 from tests.supervising import Boom, Script, settle, states
 from tests.support import until
 
@@ -45,7 +45,7 @@ def test_a_tree_starts_and_stops_in_order(run: Any) -> None:
 
 
 def test_escalation(run: Any) -> None:
-    """An inner supervisor that gives up is a failed child of the outer one; and so up to the top."""
+    """An inner supervisor that gives up is a failed child of the outer one, up to the top."""
 
     async def main() -> None:
         script = Script()
@@ -129,7 +129,9 @@ def test_one_supervisor_in_two_places(run: Any) -> None:
         ("never", "transient", None, None),
     ],
 )
-def test_auto_shutdown(run: Any, auto_shutdown: Any, restart: Any, how: Any, ends_after: Any) -> None:
+def test_auto_shutdown(
+    run: Any, auto_shutdown: Any, restart: Any, how: Any, ends_after: Any
+) -> None:
     async def main() -> None:
         script = Script()
         significant = {"restart": restart, "significant": auto_shutdown != "never"}

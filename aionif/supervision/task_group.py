@@ -94,7 +94,12 @@ class NifHandle:
         if self._error is None:
             return self._result
         self._group._seen(self)  # noqa: SLF001 - its own
-        raise self._for_one_more()
+        error = self._for_one_more()
+        try:
+            del self  # its traceback holds this frame, and the handle holds the error
+            raise error
+        finally:
+            del error
 
     def _for_one_more(self) -> NifError:
         """Return the error, or a copy: no two tasks are to share one traceback."""
@@ -112,7 +117,8 @@ class NifHandle:
                 self._result = await execute_nif(fn, *args, **options)
                 self._outcome = "returned"
         except NifError as error:
-            self._error = error
+            # Without this frame, which holds the handle.
+            self._error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
             self._outcome = "failed"
             if not self._waiting:
                 self._group._unseen(self, error)  # noqa: SLF001 - its own
