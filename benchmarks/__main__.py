@@ -17,6 +17,7 @@ from benchmarks import (
     machine,
     open_loop,
     sequential,
+    supervision,
 )
 from benchmarks._measure import Row, Scale
 from benchmarks._table import as_json, as_table
@@ -36,6 +37,7 @@ MEASURES: dict[str, Callable[[Scale], Awaitable[list[Row]]]] = {
     "memory": in_flight.memory,
     "crashes": crashes.rate,
     "ticker": crashes.ticker,
+    "supervision": supervision.children,
 }
 
 

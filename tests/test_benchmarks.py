@@ -32,6 +32,7 @@ TARGETS = {
     "in flight: bytes each": 1024.0,
     "a crash every call": 20_000.0,
     "1 ms ticker": 2.0,
+    "supervised start and end": 2.0,
 }
 
 

@@ -116,6 +116,7 @@ def test_the_last_words_of_the_block_are_kept(run: Any) -> None:
                 finally:
                     raise KeyError
         assert isinstance(raised.value.__cause__, Boom)
+        assert isinstance(raised.value.__context__, KeyError)
 
     run(main)
 

@@ -249,6 +249,51 @@ def test_what_the_block_raises_comes_out_as_it_is(run: Any) -> None:
     run(main)
 
 
+def test_an_interrupt_of_a_child_ends_everything(run: Any) -> None:
+    """What is no Exception is nobody's to restart."""
+
+    class Interrupt(BaseException):
+        pass
+
+    async def main() -> None:
+        script = Script()
+        with pytest.raises(BaseExceptionGroup) as raised:
+            async with script.supervisor(script.children("abc"), strategy="one_for_all"):
+                script.end("b", Interrupt())
+                await anyio.sleep_forever()
+        assert raised.value.subgroup(Interrupt) is not None
+        assert not script.alive
+
+    run(main)
+
+
+def test_cancelled_by_the_event_loop_itself(backend: str, run: Any) -> None:
+    """`Task.cancel` of asyncio knows nothing of scopes."""
+    if backend == "trio":
+        return  # it has no such thing
+    import asyncio
+
+    async def main() -> None:
+        for turns in range(12):
+            script = Script()
+
+            async def work(script: Script = script) -> None:
+                async with script.supervisor(script.children("abc")):
+                    await anyio.sleep_forever()
+
+            task = asyncio.ensure_future(work())
+            for _ in range(turns):
+                await checkpoint()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not script.alive
+            stops = [entry for entry in script.log if entry.startswith("-")]
+            assert stops == sorted(stops, reverse=True)
+
+    run(main)
+
+
 def test_a_request_under_way_when_it_ends(run: Any) -> None:
     async def main() -> None:
         outcomes: list[type[BaseException]] = []

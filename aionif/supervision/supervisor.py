@@ -169,7 +169,8 @@ class NifSupervisor(Supervisor):
     async def start_child(self, child: ChildSpec) -> Any:
         """Add a child and start it; return what it gave to `task_status.started()`.
 
-        A request that is cancelled once it was taken up is carried out all the same.
+        A request that is cancelled once it was taken up is carried out all the same. Where nothing
+        has to be waited for, this returns without a turn of the event loop, as `start_soon`.
 
         Raises:
             Exception: what the child failed to start with; it is not kept then.
