@@ -31,19 +31,32 @@ from aionif.library import NifLibrary, load
 from aionif.limits import NifLimits
 from aionif.policy import NifPolicy
 from aionif.sandbox import Sandbox
+from aionif.supervision._child import NifShutdown, shutdown_scope
+from aionif.supervision._report import SupervisorReport
+from aionif.supervision.errors import MaxRestartsExceeded, NifCancelled, RestartRecord
+from aionif.supervision.spec import Backoff, ChildCounts, ChildInfo, ChildSpec
+from aionif.supervision.supervisor import NifSupervisor
+from aionif.supervision.task_group import NifHandle, NifTaskGroup
 
 __all__ = (
+    "Backoff",
     "Buffer",
+    "ChildCounts",
+    "ChildInfo",
+    "ChildSpec",
     "CrashReport",
     "Frame",
     "Lesson",
+    "MaxRestartsExceeded",
     "NifArgumentError",
+    "NifCancelled",
     "NifClosed",
     "NifCrash",
     "NifError",
     "NifExecutor",
     "NifExit",
     "NifFunction",
+    "NifHandle",
     "NifLibrary",
     "NifLimitExceeded",
     "NifLimits",
@@ -51,21 +64,27 @@ __all__ = (
     "NifPolicy",
     "NifRejected",
     "NifSession",
+    "NifShutdown",
     "NifSignal",
     "NifStackOverflow",
+    "NifSupervisor",
     "NifSyscallDenied",
+    "NifTaskGroup",
     "NifTimeout",
     "NifWorkerLost",
+    "RestartRecord",
     "Sandbox",
     "SealNote",
     "SealReport",
     "Statistics",
+    "SupervisorReport",
     "call_nif",
     "execute_nif",
     "get_include",
     "learn_sandbox",
     "load",
     "seal_process",
+    "shutdown_scope",
 )
 
 __version__ = "0.1.0"

@@ -18,6 +18,7 @@ from benchmarks import (
     open_loop,
     process,
     sequential,
+    supervision,
 )
 from benchmarks._measure import Row, Scale
 from benchmarks._table import as_json, as_table
@@ -38,6 +39,7 @@ MEASURES: dict[str, Callable[[Scale], Awaitable[list[Row]]]] = {
     "crashes": crashes.rate,
     "ticker": crashes.ticker,
     "process": process.process,
+    "supervision": supervision.children,
 }
 
 

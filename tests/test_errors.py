@@ -32,6 +32,8 @@ from aionif.errors import (
     NifTimeout,
     NifWorkerLost,
 )
+from aionif.supervision import errors as supervision_errors
+from aionif.supervision.errors import MaxRestartsExceeded, NifCancelled, RestartRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +94,15 @@ FULL = (
     NifArgumentError(
         **CALL, argument="timeout", value=-1.5, problem="is negative", remedy="Give seconds."
     ),
+    NifCancelled(**CALL),
+    MaxRestartsExceeded(
+        **CALL,
+        supervisor="tree",
+        child="worker",
+        max_restarts=3,
+        max_seconds=5.0,
+        history=(RestartRecord(at=1.5, child="worker", reason="ValueError: bad"),),
+    ),
 )
 
 # Every class with no more than it must be given.
@@ -109,7 +120,12 @@ BARE = (
     NifRejected(),
     NifClosed(),
     NifArgumentError(argument=0),
+    NifCancelled(),
+    MaxRestartsExceeded(supervisor="supervisor"),
 )
+
+
+HOMES = (errors.__name__, supervision_errors.__name__)
 
 
 def name_of(error: NifError) -> str:
@@ -117,15 +133,15 @@ def name_of(error: NifError) -> str:
 
 
 def family(cls: type[NifError] = NifError) -> set[type[NifError]]:
-    ours = {sub for sub in cls.__subclasses__() if sub.__module__ == errors.__name__}
+    ours = {sub for sub in cls.__subclasses__() if sub.__module__ in HOMES}
     return {cls}.union(*map(family, ours))
 
 
 def test_the_examples_cover_the_family() -> None:
     assert {type(error) for error in FULL} == {type(error) for error in BARE} == family()
-    assert {cls.__name__ for cls in family()} | {"CrashReport", "Frame", "Inlined"} == set(
-        errors.__all__
-    )
+    others = {"CrashReport", "Frame", "Inlined", "RestartRecord", "describe"}
+    offered = {*errors.__all__, *supervision_errors.__all__}
+    assert {cls.__name__ for cls in family()} | others == offered
     for full, bare in zip(FULL, BARE, strict=True):
         unset = {name for name, value in vars(full).items() if vars(bare)[name] == value}
         assert unset <= {"signal", "_shown"}, "an example leaves an attribute at its default"
@@ -248,6 +264,15 @@ MESSAGES = {
         "the session is closed\nMake the call while the session is open, or open a new one."
     ),
     "NifArgumentError": "argument 'timeout' is negative: got -1.5\nGive seconds.",
+    "NifCancelled": (
+        "the call was cancelled\n"
+        "Look at handle.outcome before awaiting a handle that may be cancelled."
+    ),
+    "MaxRestartsExceeded": (
+        "supervisor 'tree' reached its limit of restarts (3 in 5 s), last of 'worker': "
+        "ValueError: bad\n"
+        "exc.history has the restarts; mend what fails, or raise max_restarts."
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""Tasks that fail alone, and trees that start again what failed: OTP's ways, on anyio."""
