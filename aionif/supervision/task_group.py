@@ -19,9 +19,10 @@ from anyio import CancelScope, Event
 from anyio.abc import TaskStatus
 
 from aionif import _log
+from aionif._checks import check_seconds
 from aionif.errors import NifError
 from aionif.executor import execute_nif
-from aionif.policy import check_policy, check_seconds
+from aionif.policy import check_policy
 from aionif.supervision._report import Handler
 from aionif.supervision.errors import NifCancelled, describe
 from aionif.supervision.spec import check_callable
