@@ -185,7 +185,7 @@ def test_an_executor_that_is_never_used_holds_no_thread(tier: Any, run: Callable
     async def main() -> None:
         before = holdings()
         async with NifExecutor(isolation=tier):
-            assert holdings().threads == before.threads
+            assert holdings().threads <= before.threads  # one of an earlier test may end
 
     run(main)
 
