@@ -230,6 +230,8 @@ class NifSupervisor(Supervisor):
 
     def which_children(self) -> tuple[ChildInfo, ...]:
         """Return the children in the order of their start; none if it does not run."""
+        server = self._server
+        children = list(server.children.values()) if server else []  # at once: threads may look
         return tuple(
             ChildInfo(
                 id=child.spec.id,
@@ -237,7 +239,7 @@ class NifSupervisor(Supervisor):
                 type=child.spec.type,
                 supervisor=child.spec.start if child.spec.kind == "supervisor" else None,
             )
-            for child in (self._server.children.values() if self._server else ())
+            for child in children
         )
 
     def count_children(self) -> ChildCounts:
