@@ -13,6 +13,8 @@
     +-- NifRejected              not accepted: queue full, too many threads retired
     +-- NifClosed                the executor, session or library is closed
     +-- NifArgumentError         also TypeError and ValueError; nothing was submitted
+    +-- NifCancelled             } of supervision, in
+    +-- MaxRestartsExceeded      } aionif.supervision.errors
 
 Guarantees, each held by a test over every class:
 

@@ -1,11 +1,8 @@
-"""How children are stopped, and that none is left: after cancellation anywhere, in any number."""
+"""How children are stopped, and that none is left after cancellation anywhere."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import logging
-import weakref
 from typing import Any
 
 import anyio
@@ -15,11 +12,8 @@ from anyio.lowlevel import checkpoint
 from aionif import (
     Backoff,
     ChildSpec,
-    MaxRestartsExceeded,
     NifClosed,
     NifSupervisor,
-    SupervisorReport,
-    _log,
     shutdown_scope,
 )
 from tests.supervising import Boom, Script, cancelled_after, settle, states
@@ -330,198 +324,5 @@ def test_a_request_whose_caller_is_gone_is_carried_out(run: Any) -> None:
             await settle()
             assert states(supervisor) == {"a": "running"}
         assert not script.alive
-
-    run(main)
-
-
-# ---- numbers, and what stays behind ----
-
-
-@pytest.mark.parametrize("restart", ["permanent", "temporary"])
-def test_ten_thousand_children(run: Any, restart: Any) -> None:
-    async def main() -> None:
-        living = 0
-
-        async def work() -> None:
-            nonlocal living
-            living += 1
-            try:
-                await anyio.sleep_forever()
-            finally:
-                living -= 1
-
-        specs = [ChildSpec(id=f"c{i}", start=work, restart=restart) for i in range(10_000)]
-        async with NifSupervisor(specs[:5000]) as supervisor:
-            for spec in specs[5000:]:
-                await supervisor.start_child(spec)
-            await until(lambda: living == 10_000)
-            assert supervisor.count_children().active == 10_000
-        assert living == 0
-
-    run(main)
-
-
-def test_ten_thousand_that_come_and_go(run: Any) -> None:
-    async def main() -> None:
-        async def work() -> None:
-            await checkpoint()
-
-        async with NifSupervisor() as supervisor:
-            for number in range(10_000):
-                spec = ChildSpec(id=f"c{number}", start=work, restart="temporary")
-                await supervisor.start_child(spec)
-                if number % 100 == 0:
-                    await until(lambda: not supervisor.count_children().specs)
-            await until(lambda: not supervisor.count_children().specs)
-            assert supervisor.which_children() == ()
-
-    run(main)
-
-
-class Ballast:
-    """Something that can be watched going."""
-
-
-async def a_short_life(*, nested: bool) -> list[weakref.ref[Any]]:
-    """Crash, restart and give up; return what should be gone then."""
-    ballast = Ballast()
-
-    async def work(held: Ballast) -> None:
-        raise Boom(held)
-
-    async def rest(held: Ballast) -> None:
-        del held
-        await anyio.sleep_forever()
-
-    inner = NifSupervisor([ChildSpec(id="r", start=rest, args=(ballast,))], name="inner")
-    specs = [
-        ChildSpec(id="r", start=rest, args=(ballast,)),
-        ChildSpec(id="w", start=work, args=(ballast,)),
-    ]
-    if nested:
-        specs.insert(0, ChildSpec(id="i", start=inner))
-    supervisor = NifSupervisor(specs, strategy="one_for_all")
-    with contextlib.suppress(MaxRestartsExceeded):
-        async with supervisor:
-            await anyio.sleep_forever()
-    return [weakref.ref(thing) for thing in (ballast, supervisor, inner)]
-
-
-@pytest.mark.parametrize("nested", [False, True])
-def test_nothing_stays_behind(run: Any, backend: str, *, nested: bool) -> None:
-    """There are no cycles, so nothing waits for the garbage collector.
-
-    But for those that anyio makes on asyncio of each task group that is cancelled in a task, as
-    the block of an inner supervisor is.
-    """
-
-    async def main() -> None:
-        await a_short_life(nested=nested)  # what is made once
-        gc.collect()
-        gc.disable()
-        try:
-            left = await a_short_life(nested=nested)
-            await settle()
-            if nested and backend != "trio":
-                gc.collect()
-            assert [ref() for ref in left] == [None] * 3
-        finally:
-            gc.enable()
-
-    run(main)
-
-
-# ---- reports ----
-
-
-def test_fields_of_a_report(run: Any, caplog: Any) -> None:
-    async def main() -> None:
-        script = Script()
-        async with script.supervisor(script.children("a"), name="tree"):
-            await script.crash("a")
-        assert script.reports == [
-            SupervisorReport(
-                supervisor="tree",
-                error_context="child_terminated",
-                reason="Boom: a",
-                offender={
-                    "id": "a",
-                    "start": "Script._work",
-                    "restart_type": "permanent",
-                    "significant": False,
-                    "shutdown": 5.0,
-                    "child_type": "worker",
-                },
-            )
-        ]
-        assert isinstance(script.reports[0].error, Boom)
-
-    with caplog.at_level(logging.WARNING, "aionif"):
-        run(main)
-    [line] = caplog.records
-    assert line.message.startswith("supervisor_report supervisor='tree' error_context='child_ter")
-    assert set(line.nif) == {"supervisor", "error_context", "reason", "offender"}
-
-
-def test_a_handler_that_raises_is_detached_and_reported(
-    run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(_log, "warn", lambda event, **fields: events.append((event, fields)))
-    calls = []
-
-    def handler(report: SupervisorReport) -> None:
-        calls.append(report)
-        raise Boom("handler")
-
-    async def main() -> None:
-        script = Script()
-        async with script.supervisor(script.children("a"), on_report=handler):
-            await script.crash("a")
-            await script.crash("a")
-
-    run(main)
-    assert len(calls) == 1
-    assert [event for event, _ in events] == [
-        "supervisor_report",
-        "handler_detached",
-        "supervisor_report",
-    ]
-    fields = events[1][1]
-    assert fields["kind"] == "on_report"
-    assert fields["reason"] == "Boom: handler"
-    assert fields["handler"].endswith("handler")
-
-
-def test_a_log_that_raises_breaks_nothing(
-    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
-) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise Boom("log")
-
-    monkeypatch.setattr(_log, "warn", broken)
-
-    async def main() -> None:
-        script = Script()
-        async with script.supervisor(script.children("a")):
-            await script.crash("a")
-            await script.crash("a")
-        assert len(script.reports) == 2
-
-    run(main)
-    assert ["handler_detached" in record.message for record in caplog.records] == [True]
-
-
-def test_an_error_that_cannot_be_shown(run: Any) -> None:
-    class Rude(Exception):  # noqa: N818
-        def __str__(self) -> str:
-            raise RuntimeError
-
-    async def main() -> None:
-        script = Script()
-        async with script.supervisor(script.children("a")):
-            script.end("a", Rude())
-            await settle()
-        assert script.reports[0].reason == "Rude: (its text can't be shown)"
 
     run(main)

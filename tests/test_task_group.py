@@ -254,13 +254,13 @@ def test_the_block_is_a_task_like_the_others(run: Any) -> None:
             await anyio.sleep(0.01)
             ended.append("other")
 
-        error = NifError()
-        with pytest.raises(ExceptionGroup) as raised:
-            async with NifTaskGroup() as group:
-                group.start_soon(other)
-                raise error
-        assert ended == ["other"]
-        assert raised.value.exceptions == (error,)
+        for error in (NifError(), ExceptionGroup("", [NifError()])):
+            with pytest.raises(ExceptionGroup) as raised:
+                async with NifTaskGroup() as group:
+                    group.start_soon(other)
+                    raise error
+            assert raised.value.exceptions == (error,)
+        assert ended == ["other", "other"]
 
     run(main)
 

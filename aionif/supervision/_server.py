@@ -79,6 +79,7 @@ class Server(Keeper):
     ) -> None:
         super().__init__(settings, report, clock)
         self.ready = Event()
+        self.restarts = 0
         self._host = host
         self._block_left = False
         self._window = RestartWindow(settings.max_restarts, settings.max_seconds)
@@ -287,6 +288,7 @@ class Server(Keeper):
         if not self._window.add(record):
             self._give_up(child, error)
             return
+        self.restarts += 1
         child.failures += 1
         group = self._group_of(child)
         await self._stop_each(reversed(group))

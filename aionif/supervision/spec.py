@@ -311,7 +311,14 @@ def check_name(argument: str, value: object) -> None:
 
 
 def check_callable(name: str, value: object) -> None:
-    """Raise NifArgumentError unless `value` can be called."""
+    """Raise NifArgumentError unless `value` can be called, and is done when it returns."""
+    if inspect.iscoroutinefunction(value):
+        raise NifArgumentError(
+            argument=name,
+            value=value,
+            problem="is a coroutine function, which nobody would await",
+            remedy="Give a plain function; it may send to a stream, or start a task.",
+        )
     if not callable(value):
         raise NifArgumentError(
             argument=name, value=value, problem="can't be called", remedy="Give a function."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import anyio
 from anyio import get_cancelled_exc_class
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-__all__ = ("NifSupervisor",)
+__all__ = ("NifSupervisor", "running")
 
 
 class NifSupervisor(Supervisor):
@@ -87,6 +88,7 @@ class NifSupervisor(Supervisor):
         self._clock = clock
         self._server: Server | None = None
         self._host: TaskGroup | None = None
+        self._earlier_restarts = 0
 
     def __repr__(self) -> str:
         return f"<NifSupervisor {self.name!r}>"
@@ -95,6 +97,14 @@ class NifSupervisor(Supervisor):
     def name(self) -> str:
         """As it was given."""
         return self._settings.name
+
+    @property
+    def restarts(self) -> int:
+        """The restarts that counted, since it was made: one a failure, however many it took along.
+
+        The one too many, after which it gave up, is not among them.
+        """
+        return self._earlier_restarts + (self._server.restarts if self._server else 0)
 
     # ---- its block ----
 
@@ -123,6 +133,7 @@ class NifSupervisor(Supervisor):
                 raise
         else:
             if server.failure is None:
+                _running.add(self)
                 return self
             await self.__aexit__(None, None, None)
         raise NifClosed(resource="supervisor")  # not reached: __aexit__ has raised the failure
@@ -145,6 +156,8 @@ class NifSupervisor(Supervisor):
                 await host.__aexit__(None, None, None)
         finally:
             self._host = self._server = None
+            self._earlier_restarts += server.restarts
+            _running.discard(self)
             failure, server.failure = server.failure, None
             if failure is not None:
                 try:
@@ -159,7 +172,7 @@ class NifSupervisor(Supervisor):
             started(self)
             await anyio.sleep_forever()
 
-    def _running(self) -> Server:
+    def _present(self) -> Server:
         if self._server is None or self._server.ending:
             raise NifClosed(resource="supervisor")
         return self._server
@@ -179,7 +192,7 @@ class NifSupervisor(Supervisor):
             NifClosed: the supervisor does not run.
         """
         self._settings.check(child)
-        server = self._running()
+        server = self._present()
         if server.start_at_once(child):
             return None
         return await server.ask(server.start_child, child)
@@ -191,7 +204,7 @@ class NifSupervisor(Supervisor):
             NifArgumentError: there is no such child.
             NifClosed: the supervisor does not run.
         """
-        server = self._running()
+        server = self._present()
         await server.ask(server.terminate_child, id)
 
     async def restart_child(self, id: str) -> Any:  # noqa: A002 - the same
@@ -202,7 +215,7 @@ class NifSupervisor(Supervisor):
             NifArgumentError: there is no such child, or it is running or restarting.
             NifClosed: the supervisor does not run.
         """
-        server = self._running()
+        server = self._present()
         return await server.ask(server.restart_child, id)
 
     async def delete_child(self, id: str) -> None:  # noqa: A002 - the same
@@ -212,11 +225,13 @@ class NifSupervisor(Supervisor):
             NifArgumentError: there is no such child, or it is running or restarting.
             NifClosed: the supervisor does not run.
         """
-        server = self._running()
+        server = self._present()
         await server.ask(server.delete_child, id)
 
     def which_children(self) -> tuple[ChildInfo, ...]:
         """Return the children in the order of their start; none if it does not run."""
+        server = self._server
+        children = list(server.children.values()) if server else []  # at once: threads may look
         return tuple(
             ChildInfo(
                 id=child.spec.id,
@@ -224,7 +239,7 @@ class NifSupervisor(Supervisor):
                 type=child.spec.type,
                 supervisor=child.spec.start if child.spec.kind == "supervisor" else None,
             )
-            for child in (self._server.children.values() if self._server else ())
+            for child in children
         )
 
     def count_children(self) -> ChildCounts:
@@ -237,3 +252,11 @@ class NifSupervisor(Supervisor):
             supervisors=supervisors,
             workers=len(children) - supervisors,
         )
+
+
+_running: WeakSet[NifSupervisor] = WeakSet()
+
+
+def running() -> tuple[NifSupervisor, ...]:
+    """Return the supervisors of this process that run, inner ones too, in no order."""
+    return tuple(_running)

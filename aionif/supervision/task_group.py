@@ -12,7 +12,7 @@ its program, so it keeps a bounded number: the oldest beyond that are logged, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard
 
 import anyio
 from anyio import CancelScope, Event
@@ -221,10 +221,9 @@ class NifTaskGroup:
 
     def _keeps(self, error: NifError | ExceptionGroup[Any]) -> bool:
         """Keep a failure of a task that has no handle; False if it is not only NifErrors."""
-        if isinstance(error, ExceptionGroup) and error.split(NifError)[1] is not None:
-            return False
-        self._unseen(object(), error)
-        return True
+        if contained := _is_contained(error):
+            self._unseen(object(), error)
+        return contained
 
     def _unseen(self, key: object, failure: Failure) -> None:
         """Nobody waits for a failure: pass it on, or keep it until somebody looks or it ends."""
@@ -254,7 +253,7 @@ class NifTaskGroup:
         traceback: TracebackType | None,
     ) -> bool:
         try:
-            if isinstance(error, NifError):
+            if _is_contained(error):
                 self._kept[self] = error  # of the block, which is a task like the others
                 swallows = True
                 await self._group.__aexit__(None, None, None)
@@ -266,12 +265,18 @@ class NifTaskGroup:
                 raise
             raise raised.derive([*raised.exceptions, *failures]) from None
         except BaseException:
-            for failure in self._take():  # cancelled: no other exception may take its place
-                self._log(failure)
+            self._log_all()
             raise
-        if failures := self._take():
+        if error is not None and not swallows:  # as some versions of anyio say the same
+            self._log_all()
+        elif failures := self._take():
             raise ExceptionGroup(self._headline(len(failures)), failures) from None
         return swallows
+
+    def _log_all(self) -> None:
+        """The block is cancelled from outside: no other exception may take the place of that."""
+        for failure in self._take():
+            self._log(failure)
 
     def _headline(self, count: int) -> str:
         more = f", and {self._dropped} that were logged" if self._dropped else ""
@@ -293,6 +298,13 @@ class _Status(TaskStatus[Any]):
     def started(self, value: Any = None) -> None:
         self._inner.started(value)
         self.has_started = True
+
+
+def _is_contained(error: BaseException | None) -> TypeGuard[Failure]:
+    """Whether an exception is made of nothing but NifErrors."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(NifError)[1] is None
+    return isinstance(error, NifError)
 
 
 def _log_failure(failure: Failure) -> None:
