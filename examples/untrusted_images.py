@@ -1,4 +1,4 @@
-"""Unpack untrusted images with the system's zlib, each in a worker process that can do nothing else.
+"""Unpack untrusted images with the system's zlib, in worker processes that can do nothing else.
 
 The decoder gets bytes and gives bytes. Its process can open no file and no socket, has 256 MiB and
 half a second of CPU time for an image; whatever an image makes of it, the next one is served.
