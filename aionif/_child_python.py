@@ -7,6 +7,7 @@ is found as multiprocessing finds it: the main module is run once more, under an
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
 import contextvars
 import importlib
@@ -36,6 +37,8 @@ def warm(control: int, wanted: dict[str, Any]) -> None:
     import mmap  # noqa: PLC0415, F401
 
     _load(wanted)
+    for name in ("ascii", "latin-1", "utf-16"):
+        codecs.lookup(name)  # each is a module
     _connection(control)
     linecache.getline(__file__, 1)
     try:

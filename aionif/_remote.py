@@ -212,11 +212,14 @@ def _raise(kind: str, what: Any, text: str, plan: Plan, policy: NifPolicy) -> No
         "unreadable": "can't be read in the worker",
         "strange": "is an exception that can't be pickled",
     }
+    remedy = "Use functions, arguments and results that pickle can copy."
+    if kind == "unreadable" and policy.sandbox is not None:
+        remedy = "Its modules must be imported before the seal: NifExecutor(preload=(...))."
     error: NifError = NifArgumentError(
         argument="fn" if kind == "unreadable" else "result",
         value=what,
         problem=problems.get(kind, "is of an unknown kind"),
-        remedy="Use functions, arguments and results that pickle can copy.",
+        remedy=remedy,
         **_where(plan),
     )
     raise error from cause

@@ -279,11 +279,11 @@ def words_of(parts: int) -> tuple[str, ...]:
     return tuple(word for word, part in _PARTS.items() if parts & part)
 
 
-def refusal(report: SealReport) -> NifRejected:
-    """Return the error for a policy that can't be enforced here."""
+def refusal(report: SealReport, what: str = "sandbox") -> NifRejected:
+    """Return the error for a policy that can't be enforced; what: "limits" if it has no more."""
     why = "; ".join(str(note) for note in report.notes) or ", ".join(report.missing)
     return NifRejected(
-        reason=f"its sandbox can't be enforced here: {why}",
+        reason=f"its {what} can't be enforced here: {why}",
         remedy='Leave out of the policy what is missing, or use mode="best_effort".',
     )
 

@@ -285,7 +285,7 @@ def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
 def _unserved(route: Route) -> NifError:
     seal = seal_of(route.pool)
     if seal is not None and not seal.is_sealed:
-        error = seal_refusal(seal)
+        error = seal_refusal(seal, "limits" if route.policy.sandbox is None else "sandbox")
         error.function, error.library, error.tier = route.plan.name, route.plan.library, route.tier
         return error
     return NifRejected(

@@ -54,7 +54,7 @@ async def main() -> None:
     async with NifExecutor(isolation="process", policy=POLICY) as executor:
         for operation, call in CALLS.items():
             print(f"  {operation:18} {await outcome(executor, *call)}")
-        print(f"{executor.statistics().killed} workers were replaced")
+        print(f"  {'compute again':18} {await outcome(executor, pow, 3, 7)}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import importlib
 import os
+import sqlite3
 import sys
+import threading
+import zlib
 from pathlib import Path
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -86,3 +90,37 @@ def note(path: str, number: int) -> int:
     os.write(descriptor, f"{number}\n".encode())
     os.close(descriptor)
     return number
+
+
+# ---- in sealed workers ----
+
+
+def ask_in_a_thread() -> None:
+    """Make a system call that no policy of the tests allows, where no call can be ended for it."""
+    thread = threading.Thread(target=os.getpgid, args=(0,))
+    thread.start()
+    thread.join()
+
+
+def use_sqlite(rows: int) -> int:
+    with sqlite3.connect(":memory:") as database:
+        database.execute("create table t (x)")
+        database.executemany("insert into t values (?)", ((i,) for i in range(rows)))
+        total: int = database.execute("select sum(x) from t").fetchone()[0]
+        return total
+
+
+def compress(size: int) -> int:
+    return len(zlib.decompress(zlib.compress(bytes(size))))
+
+
+def import_by_name(*names: str) -> list[str]:
+    return [importlib.import_module(name).__name__ for name in names]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def write_to(path: str, size: int) -> None:
+    Path(path).write_bytes(bytes(size))

@@ -48,6 +48,14 @@ PRINTED = {
         "buffers in use: 0",
         "aborted: 0, threads abandoned: 0",
     ),
+    "untrusted_images.py": (
+        "good: 3145728 bytes",
+        "garbage: no image (-3)",
+        "a bomb: no image (-5)",
+        "good, again: 2097152 bytes",
+        "the exploit phones home: socket is denied",
+        "the exploit starts a shell: 127",
+    ),
     "sandbox_walkthrough.py": (
         "open a file        failed: Permission denied",
         "open a socket      denied: system call socket",
@@ -58,7 +66,7 @@ PRINTED = {
         "map code           denied: system call mmap",
         "hog memory         the call exceeded its address_space limit of 1073741824",
         "hog the CPU        the call exceeded its cpu_time limit of 0.5",
-        "8 workers were replaced",
+        "compute again      returned 2187",
     ),
     "crash_reports.py": (
         "Native traceback (most recent call last):",

@@ -62,8 +62,8 @@ static void case_own_pid(void) {
 
 static void case_limits(void) {
     begin(AIONIF_SEAL_RLIMITS | AIONIF_SEAL_SECRECY | AIONIF_SEAL_FILTER);
-    seal.limits[3] = 10;  /* open files */
-    seal.limits[4] = 100; /* bytes of a file */
+    seal.limits[1] = 10;  /* open files */
+    seal.limits[2] = 100; /* bytes of a file */
     CHECK(aionif_seal(&seal, &result));
     struct rlimit now;
     CHECK_EQUAL(getrlimit(RLIMIT_NOFILE, &now), 0);
@@ -73,6 +73,17 @@ static void case_limits(void) {
     while (dup(STDOUT_FILENO) >= 0) {
     }
     _exit(errno == EMFILE ? 0 : 1);
+}
+
+/* A worker without a sandbox may have limits; the programs it starts keep their rights. */
+static void case_limits_alone(void) {
+    begin(AIONIF_SEAL_RLIMITS);
+    seal.limits[1] = 10;
+    CHECK(aionif_seal(&seal, &result));
+    process_ready();
+    CHECK_EQUAL(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
+    CHECK_EQUAL(prctl(PR_GET_SECCOMP), 0);
+    _exit(0);
 }
 
 static void case_paths(void) {
@@ -123,6 +134,7 @@ static const struct process_case rows[] = {
     {"denied", case_denied, BY_SIGNAL, SIGSYS, 0, NO_SECCOMP, NULL},
     {"another's pid", case_own_pid, BY_SIGNAL, SIGSYS, 0, NO_SECCOMP, NULL},
     {"limits", case_limits, BY_EXIT, 0, 0, NO_SECCOMP, NULL},
+    {"limits alone", case_limits_alone, BY_EXIT, 0, 0, NULL, NULL},
     {"paths", case_paths, BY_EXIT, 0, 0, NO_LANDLOCK, NULL},
 };
 
