@@ -6,6 +6,7 @@ import contextvars
 import ctypes
 import importlib
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -100,6 +101,12 @@ def ask_in_a_thread() -> None:
     thread = threading.Thread(target=os.getpgid, args=(0,))
     thread.start()
     thread.join()
+
+
+def ask_deafly() -> None:
+    """The same with SIGSYS blocked: no handler learns of it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSYS])
+    os.getpgid(0)
 
 
 def use_sqlite(rows: int) -> int:

@@ -125,6 +125,16 @@ def test_a_denial_outside_of_the_call_is_named_too() -> None:
     with_executor(main, policy=PYTHON)
 
 
+def test_a_denial_with_its_signal_blocked_has_no_name() -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifSyscallDenied) as denied:
+            await executor.execute_nif(remote.ask_deafly)
+        assert (denied.value.name, denied.value.number) == (None, None)
+        assert "a system call is denied" in str(denied.value)
+
+    with_executor(main, policy=PYTHON)
+
+
 def test_what_the_policy_denies_besides() -> None:
     policy = NifPolicy(sandbox=Sandbox.compute(), deny_syscalls=("uname",))
     assert policy.sandbox is not None
