@@ -63,7 +63,7 @@ static void copy(struct aionif__worker *worker, const struct aionif__record *rec
         taken.failure.kind = taken.kind;
         taken.failure.process = worker->process->pid;
         taken.failure.limit = AIONIF_LIMIT_NONE;
-        taken.failure.status &= 0xff;
+        taken.failure.status &= taken.failure.status == AIONIF_NO_STATUS ? -1 : 0xff;
         taken.failure.taint = 0; /* of that process, which is gone */
         if (worker->settings.has_address_limit && taken.failure.error_number == ENOMEM) {
             taken.failure.limit = AIONIF_LIMIT_ADDRESS_SPACE;
