@@ -101,6 +101,7 @@ class NifPolicy:
     wake: seconds that the watch may last longer where a sleeping worker has to be woken first. The
         event loop does nothing else meanwhile; 0 suspends the task in that case.
     limits: of worker processes; threads have none.
+    slow_call: a call that runs longer than so many seconds is logged when it ends; None: none is.
     plain_results: of Python callables in worker processes, take only what is made of numbers,
         text, bytes, None and containers of these. A worker under foreign control can't
         then run code here by its result.
@@ -123,6 +124,7 @@ class NifPolicy:
     watch: float = 10e-6
     wake: float = 60e-6
     limits: NifLimits = _NO_LIMITS
+    slow_call: float | None = None
     plain_results: bool = False
 
     def __post_init__(self) -> None:
@@ -135,6 +137,8 @@ class NifPolicy:
         check_seconds("spin", self.spin)
         check_seconds("watch", self.watch)
         check_seconds("wake", self.wake)
+        if self.slow_call is not None:
+            check_seconds("slow_call", self.slow_call)
         if not isinstance(self.limits, NifLimits):
             raise NifArgumentError(
                 argument="limits",

@@ -26,6 +26,8 @@ enum aionif_limits {
     AIONIF_BUFFERS = 1024,
     AIONIF_ENTRIES = 4096,   /* functions that processes can call */
     AIONIF_PYTHON_ENTRY = 1, /* the one that runs Python callables */
+    AIONIF_BUCKETS = 122,    /* of a histogram; see series.h */
+    AIONIF_SIGNALS = 32,     /* that a crash may come with; 0: none */
 };
 
 enum aionif_outcome {
@@ -92,6 +94,34 @@ enum aionif_notice_kind {
     AIONIF_NOTICE_ZYGOTE_LOST = 8,
     AIONIF_NOTICE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
     AIONIF_NOTICE_NO_PROCESS = 10,
+    AIONIF_NOTICE_SLOW = 11, /* detail: how long a call ran, in ms */
+};
+
+/* What became of a call. */
+enum aionif_fate {
+    AIONIF_FATE_RETURNED = 0,
+    AIONIF_FATE_CRASHED = 1,
+    AIONIF_FATE_PANICKED = 2,
+    AIONIF_FATE_EXITED = 3,
+    AIONIF_FATE_LOST = 4, /* with its worker process */
+    AIONIF_FATE_TIMED_OUT = 5,
+    AIONIF_FATE_CANCELLED = 6,
+    AIONIF_FATE_DROPPED = 7,  /* its pool was closed, or found no worker */
+    AIONIF_FATE_REJECTED = 8, /* never accepted */
+    AIONIF_FATES = 9,
+};
+
+/* Why a worker had to be replaced. */
+enum aionif_restart {
+    AIONIF_RESTART_RETIRED = 0,   /* thread: a crash left a lock held */
+    AIONIF_RESTART_ABANDONED = 1, /* thread: its call did not end when told to */
+    AIONIF_RESTART_ENDED = 2,     /* thread: it ended, after a Rust panic or pthread_exit */
+    AIONIF_RESTART_CRASHED = 3,   /* process, from here on */
+    AIONIF_RESTART_STOPPED = 4,   /* for a deadline or a cancellation */
+    AIONIF_RESTART_LIMIT = 5,
+    AIONIF_RESTART_SPENT = 6, /* it has served its number of calls */
+    AIONIF_RESTART_MISBEHAVED = 7,
+    AIONIF_RESTARTS = 8,
 };
 
 enum aionif_taint {
@@ -120,6 +150,20 @@ struct aionif_block {
     uint32_t grants[AIONIF_GRANTS]; /* buffer << 1 | writable */
 };
 
+struct aionif_histogram {
+    uint64_t sum_ns;
+    uint64_t buckets[AIONIF_BUCKETS];
+};
+
+/* Counts of one function under one pool, freed with the pool. */
+struct aionif_series {
+    struct aionif_series *next;
+    uint64_t fates[AIONIF_FATES];
+    uint64_t queue_timeouts; /* of those that timed out */
+    uint64_t crashes[AIONIF_SIGNALS];
+    struct aionif_histogram run, queue; /* of calls that ran */
+};
+
 struct aionif_pool;
 struct aionif_port;
 struct aionif_strand;
@@ -129,6 +173,8 @@ struct aionif_target {
     struct aionif_plan *plan;
     struct aionif_pool *pool;
     struct aionif_strand *strand; /* calls of a strand run one at a time; may be NULL */
+    struct aionif_series *series; /* where they are counted; may be NULL */
+    int64_t slow_ns;              /* a call that ran longer is reported; 0: none is */
     uint8_t on_timeout;           /* enum aionif_ending_policy */
     uint8_t on_cancel;
     uint8_t measure_stack;
@@ -146,6 +192,8 @@ struct aionif_door {
     int32_t outcome;              /* answer: enum aionif_outcome */
     int32_t reply;                /* answer: a memfd that came with the result, or -1 */
     uint64_t call;                /* answer */
+    int64_t queue_ns;             /* of the call whose result or failure came last; inline: 0 */
+    int64_t run_ns;               /* likewise */
 };
 
 struct aionif_failure {
@@ -237,6 +285,7 @@ struct aionif_statistics {
     uint64_t bells;     /* wake-ups of an event loop */
     uint64_t killed;    /* worker processes ended by the parent */
     uint64_t stack_high_water;
+    uint64_t restarts[AIONIF_RESTARTS];
 };
 
 /* ---- sealing a process (seal.c) ---- */
@@ -327,6 +376,10 @@ int aionif_pool_close(struct aionif_pool *pool, struct aionif_port *notify);
 void aionif_pool_end_calls(struct aionif_pool *pool);
 void aionif_pool_stop(struct aionif_pool *pool);
 void aionif_pool_statistics(struct aionif_pool *pool, struct aionif_statistics *out);
+
+struct aionif_series *aionif_series_open(struct aionif_pool *pool); /* NULL: no memory */
+void aionif_series_read(struct aionif_series *series, struct aionif_series *out);
+void aionif_series_reject(struct aionif_series *series);
 
 struct aionif_strand *aionif_strand_open(int is_session);
 int aionif_strand_broken(struct aionif_strand *strand);

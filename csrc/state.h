@@ -79,6 +79,7 @@ struct aionif_pool {
     uint32_t failed_starts;        /* in a row */
     char problem[AIONIF_TEXT];     /* what the last of them said */
     struct aionif_statistics statistics;
+    struct aionif_series *series;
 };
 
 struct aionif__core {
