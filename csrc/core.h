@@ -7,6 +7,8 @@
  * while its submitter watched needs a second one to bring its result back. */
 #ifndef AIONIF_CORE_H
 #define AIONIF_CORE_H
+#include "counts.h"
+
 #include <stdint.h>
 
 /* cdef: begin */
@@ -26,8 +28,6 @@ enum aionif_limits {
     AIONIF_BUFFERS = 1024,
     AIONIF_ENTRIES = 4096,   /* functions that processes can call */
     AIONIF_PYTHON_ENTRY = 1, /* the one that runs Python callables */
-    AIONIF_BUCKETS = 122,    /* of a histogram; see series.h */
-    AIONIF_SIGNALS = 32,     /* that a crash may come with; 0: none */
 };
 
 enum aionif_outcome {
@@ -97,33 +97,6 @@ enum aionif_notice_kind {
     AIONIF_NOTICE_SLOW = 11, /* detail: how long a call ran, in ms */
 };
 
-/* What became of a call. */
-enum aionif_fate {
-    AIONIF_FATE_RETURNED = 0,
-    AIONIF_FATE_CRASHED = 1,
-    AIONIF_FATE_PANICKED = 2,
-    AIONIF_FATE_EXITED = 3,
-    AIONIF_FATE_LOST = 4, /* with its worker process */
-    AIONIF_FATE_TIMED_OUT = 5,
-    AIONIF_FATE_CANCELLED = 6,
-    AIONIF_FATE_DROPPED = 7,  /* its pool was closed, or found no worker */
-    AIONIF_FATE_REJECTED = 8, /* never accepted */
-    AIONIF_FATES = 9,
-};
-
-/* Why a worker had to be replaced. */
-enum aionif_restart {
-    AIONIF_RESTART_RETIRED = 0,   /* thread: a crash left a lock held */
-    AIONIF_RESTART_ABANDONED = 1, /* thread: its call did not end when told to */
-    AIONIF_RESTART_ENDED = 2,     /* thread: it ended, after a Rust panic or pthread_exit */
-    AIONIF_RESTART_CRASHED = 3,   /* process, from here on */
-    AIONIF_RESTART_STOPPED = 4,   /* for a deadline or a cancellation */
-    AIONIF_RESTART_LIMIT = 5,
-    AIONIF_RESTART_SPENT = 6, /* it has served its number of calls */
-    AIONIF_RESTART_MISBEHAVED = 7,
-    AIONIF_RESTARTS = 8,
-};
-
 enum aionif_taint {
     AIONIF_TAINT_HEAP = 1, /* libc's own checks found the heap corrupt */
     AIONIF_TAINT_LOCK = 2, /* a crashed call left a lock held */
@@ -148,20 +121,6 @@ struct aionif_block {
     uint32_t result; /* where a struct that is returned through a hidden pointer goes; 0: none */
     uint32_t grant_count;
     uint32_t grants[AIONIF_GRANTS]; /* buffer << 1 | writable */
-};
-
-struct aionif_histogram {
-    uint64_t sum_ns;
-    uint64_t buckets[AIONIF_BUCKETS];
-};
-
-/* Counts of one function under one pool, freed with the pool. */
-struct aionif_series {
-    struct aionif_series *next;
-    uint64_t fates[AIONIF_FATES];
-    uint64_t queue_timeouts; /* of those that timed out */
-    uint64_t crashes[AIONIF_SIGNALS];
-    struct aionif_histogram run, queue; /* of calls that ran */
 };
 
 struct aionif_pool;
@@ -266,28 +225,6 @@ struct aionif_pool_settings {
     uint32_t has_file_limit;
 };
 
-struct aionif_statistics {
-    uint64_t submitted;
-    uint64_t returned;
-    uint64_t failed;
-    uint64_t timed_out;
-    uint64_t cancelled;
-    uint64_t rejected;
-    uint64_t queued; /* now, not started */
-    uint64_t running;
-    uint64_t workers; /* serving, idle or busy */
-    uint64_t idle;
-    uint64_t retired;   /* threads lost to a lock that a crash left held */
-    uint64_t abandoned; /* threads in a call that did not end when told to */
-    uint64_t started;   /* threads ever started */
-    uint64_t aborted;   /* calls stopped by the watchdog */
-    uint64_t watched;   /* calls whose end the submitter saw */
-    uint64_t bells;     /* wake-ups of an event loop */
-    uint64_t killed;    /* worker processes ended by the parent */
-    uint64_t stack_high_water;
-    uint64_t restarts[AIONIF_RESTARTS];
-};
-
 /* ---- sealing a process (seal.c) ---- */
 
 enum aionif_seal_sizes {
@@ -376,10 +313,6 @@ int aionif_pool_close(struct aionif_pool *pool, struct aionif_port *notify);
 void aionif_pool_end_calls(struct aionif_pool *pool);
 void aionif_pool_stop(struct aionif_pool *pool);
 void aionif_pool_statistics(struct aionif_pool *pool, struct aionif_statistics *out);
-
-struct aionif_series *aionif_series_open(struct aionif_pool *pool); /* NULL: no memory */
-void aionif_series_read(struct aionif_series *series, struct aionif_series *out);
-void aionif_series_reject(struct aionif_series *series);
 
 struct aionif_strand *aionif_strand_open(int is_session);
 int aionif_strand_broken(struct aionif_strand *strand);

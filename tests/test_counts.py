@@ -88,7 +88,7 @@ def test_durations_and_timeouts(run: Run, probe: NifLibrary, isolation: Any) -> 
         async with NifExecutor(isolation=isolation, max_workers=1, policy=policy) as executor:
             await executor.execute_nif(probe.sleep_ms, 30)
             counts = of(executor, "sleep_ms")
-            assert 0.03 <= counts.duration.sum
+            assert counts.duration.sum >= 0.03
             assert counts.duration.quantile(0.5) >= 0.03  # type: ignore[operator]
             async with anyio.create_task_group() as group:
                 group.start_soon(executor.execute_nif, probe.sleep_ms, 300)
