@@ -16,7 +16,18 @@ from typing import Protocol
 
 from aionif._series import OTHER, Key, Tally
 
-__all__ = ("MOST_NAMES", "Member", "Totals", "census", "enter", "forget_all", "guard", "leave")
+__all__ = (
+    "MOST_NAMES",
+    "Member",
+    "Totals",
+    "census",
+    "count_supervisor_restart",
+    "enter",
+    "forget_all",
+    "guard",
+    "leave",
+    "supervisor_restarts",
+)
 
 MOST_NAMES = 64
 
@@ -55,6 +66,7 @@ class Member(Protocol):
 _members: dict[int, Member] = {}
 _ended: dict[str, Totals] = {}
 _names: set[str] = set()
+_supervisor_restarts = 0
 
 
 def enter(member: Member) -> None:
@@ -72,8 +84,9 @@ def leave(member: Member) -> None:
 
 def forget_all() -> None:
     """Start anew: in the child of a fork no executor has counted anything yet."""
-    global guard  # noqa: PLW0603 - a thread that is gone may have held the old one
-    guard = RLock()
+    global guard, _supervisor_restarts  # noqa: PLW0603 - of this process
+    guard = RLock()  # a thread that is gone may have held the old one
+    _supervisor_restarts = 0
     _members.clear()
     _ended.clear()
 
@@ -94,3 +107,15 @@ def _label(name: str) -> str:
         return OTHER
     _names.add(name)
     return name
+
+
+def count_supervisor_restart() -> None:
+    """Count a child that a supervisor has restarted; from any thread."""
+    global _supervisor_restarts  # noqa: PLW0603 - a count of the process
+    with guard:
+        _supervisor_restarts += 1
+
+
+def supervisor_restarts() -> int:
+    """Return how many children supervisors have restarted in this process."""
+    return _supervisor_restarts

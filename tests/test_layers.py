@@ -41,7 +41,7 @@ LAYERS = (
     ("_seal",),
     ("_watched",),
     ("_learn",),
-    ("_notices",),
+    ("_notices", "telemetry.metrics"),
     ("_wakeup",),
     ("_submit", "_wakeup_trio"),
     ("_caller", "_packing", "_remote", "inline"),
