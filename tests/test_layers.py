@@ -45,6 +45,7 @@ LAYERS = (
     ("_wakeup",),
     ("_submit", "_wakeup_trio"),
     ("_caller", "_packing", "_remote", "inline"),
+    ("telemetry.tracing",),
     ("_process_routes",),
     ("_session",),
     ("executor",),

@@ -21,7 +21,6 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from aionif import _census
 from aionif._native import lib
@@ -82,7 +81,7 @@ class NifCollector(Collector):
         for labels, tally in self._tallies(census).items():
             counts: list[int] = getattr(tally, of)
             up_to = list(accumulate(counts))
-            buckets = [(floatToGoString(BOUNDS[index]), up_to[index]) for index in _EXPORTED]
+            buckets = [(f"{BOUNDS[index]:.12g}", up_to[index]) for index in _EXPORTED]
             total = tally.sums[0 if of == "run" else 1] / 1e9
             family.add_metric(labels, [*buckets, ("+Inf", up_to[-1])], sum_value=total)
         return family
