@@ -59,6 +59,13 @@ PRINTED = {
         "hog memory         failed: ENOMEM",
         "hog the CPU        killed: SIGXCPU",
     ),
+    "http_service/main.py": (
+        '5 times good: 200 {"mean": 200.0}',
+        '5 times garbage: 400 {"error": "not a picture"}',
+        '5 times malicious: 500 {"error": "NifSignal"}',
+        'outcome="crashed",pool="pictures"} 5.0',
+        'aionif_crashes_total{signal="SIGSEGV"} 5.0',
+    ),
     "crash_reports.py": (
         "Native traceback (most recent call last):",
         "in gallery_qsort_comparator",
