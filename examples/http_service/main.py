@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import struct
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 import aionif
+from aionif.telemetry import top
 from aionif.telemetry.metrics import NifCollector
 
 if TYPE_CHECKING:
@@ -148,8 +150,9 @@ async def demonstrate() -> None:
 
 async def _serve(port: int) -> None:
     async with serving(port) as address:
-        print(f"serving on {address}", flush=True)
-        await asyncio.Event().wait()
+        with top.allow():  # for `aionif top`
+            print(f"process {os.getpid()} is serving on {address}", flush=True)
+            await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
