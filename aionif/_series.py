@@ -150,9 +150,9 @@ class Tally:
         other.queue_timeouts = int(read.queue_timeouts)
         crashes = enumerate(ffi.unpack(read.crashes, lib.AIONIF_SIGNALS))
         other.crashes = Counter({signal: count for signal, count in crashes if count})
-        other.run = ffi.unpack(read.run.buckets, _BUCKETS)
-        other.queue = ffi.unpack(read.queue.buckets, _BUCKETS)
-        other.sums = [int(read.run.sum_ns), int(read.queue.sum_ns)]
+        other.run = ffi.unpack(read.run, _BUCKETS)
+        other.queue = ffi.unpack(read.queue, _BUCKETS)
+        other.sums = [int(read.run_sum_ns), int(read.queue_sum_ns)]
         self.merge(other)
 
     def merge(self, other: Tally) -> None:

@@ -48,15 +48,15 @@ struct aionif__call {
     struct aionif__call *previous, *next;               /* in the queue */
     struct aionif__call *previous_ending, *next_ending; /* in the watchdog's list */
     int64_t submitted_ns;
-    int64_t slow_ns;          /* of its target */
-    int64_t queue_ns, run_ns; /* once it has ended */
-    int64_t deadline_ns;      /* 0: none */
-    uint32_t deadline_index;  /* in the heap of deadlines */
+    int64_t deadline_ns;     /* 0: none */
+    uint32_t deadline_index; /* in the heap of deadlines */
     int32_t error_number;
     union {
         struct aionif__registers registers; /* until it is in a lane */
         struct aionif__result result;       /* once it has ended */
     };
+    int64_t slow_ns;          /* of its target; not of an inline call */
+    int64_t queue_ns, run_ns; /* once it has ended */
     uint64_t inline_words[AIONIF__INLINE_WORDS];
     uint64_t *words;
     uint32_t word_count;

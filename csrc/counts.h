@@ -58,18 +58,16 @@ struct aionif_statistics {
     uint64_t restarts[AIONIF_RESTARTS];
 };
 
-struct aionif_histogram {
-    uint64_t sum_ns;
-    uint64_t buckets[AIONIF_BUCKETS];
-};
-
-/* Counts of one function under one pool, freed with the pool. */
+/* Counts of one function under one pool, freed with the pool. What each call that returns touches
+ * comes first. */
 struct aionif_series {
-    struct aionif_series *next;
     uint64_t fates[AIONIF_FATES];
+    uint64_t run_sum_ns, queue_sum_ns; /* of calls that ran */
+    uint64_t run[AIONIF_BUCKETS];
+    uint64_t queue[AIONIF_BUCKETS];
     uint64_t queue_timeouts; /* of those that timed out */
     uint64_t crashes[AIONIF_SIGNALS];
-    struct aionif_histogram run, queue; /* of calls that ran */
+    struct aionif_series *next;
 };
 
 struct aionif_pool;

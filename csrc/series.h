@@ -25,11 +25,6 @@ static inline uint32_t aionif__bucket_of(int64_t ns) {
     return index < AIONIF_BUCKETS ? index : AIONIF_BUCKETS - 1;
 }
 
-static inline void aionif__histogram_add(struct aionif_histogram *histogram, int64_t ns) {
-    histogram->sum_ns += ns > 0 ? (uint64_t)ns : 0;
-    histogram->buckets[aionif__bucket_of(ns)]++;
-}
-
 /* Says what has become of a call; the first to say so is right. */
 static inline void aionif__settle(struct aionif__call *call, enum aionif_fate fate) {
     if (call->series && !call->settled) {
@@ -44,8 +39,11 @@ void aionif__settle_failure(struct aionif__call *call, const struct aionif__reco
 static inline void aionif__series_ended(struct aionif__call *call,
                                         const struct aionif__record *record) {
     if (call->series) {
-        aionif__histogram_add(&call->series->run, call->run_ns);
-        aionif__histogram_add(&call->series->queue, call->queue_ns);
+        struct aionif_series *series = call->series;
+        series->run_sum_ns += call->run_ns > 0 ? (uint64_t)call->run_ns : 0;
+        series->queue_sum_ns += call->queue_ns > 0 ? (uint64_t)call->queue_ns : 0;
+        series->run[aionif__bucket_of(call->run_ns)]++;
+        series->queue[aionif__bucket_of(call->queue_ns)]++;
         if (record->kind == 0) {
             aionif__settle(call, AIONIF_FATE_RETURNED);
         } else {
