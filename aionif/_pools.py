@@ -68,7 +68,7 @@ class Statistics:
     killed: worker processes ended: after a crash, a deadline, a limit, or as the executor closed.
     stack_high_water: most bytes of stack that a measured call used.
     tainted: an earlier crash may have damaged this process (in words; empty if not).
-    restarts: workers that had to be replaced, by reason.
+    restarts: workers that had to be replaced, by those reasons that there were.
     functions: counts and durations of each function.
     """
 
@@ -192,7 +192,7 @@ class Pools:
         return Statistics(
             **totals.counts,
             tainted=tainted,
-            restarts=totals.restarts,
+            restarts={reason: count for reason, count in totals.restarts.items() if count},
             functions=tuple(tally.freeze(*key) for key, tally in functions),
         )
 
