@@ -7,6 +7,7 @@ from importlib import resources as _resources
 from aionif._binding import NifFunction
 from aionif._learn import Lesson, learn_sandbox
 from aionif._seal import SealNote, SealReport, seal_process
+from aionif._series import FunctionStatistics, Histogram
 from aionif.buffer import Buffer
 from aionif.errors import (
     CrashReport,
@@ -46,6 +47,8 @@ __all__ = (
     "ChildSpec",
     "CrashReport",
     "Frame",
+    "FunctionStatistics",
+    "Histogram",
     "Lesson",
     "MaxRestartsExceeded",
     "NifArgumentError",

@@ -21,6 +21,7 @@ _EVENTS = {
     lib.AIONIF_NOTICE_NO_THREAD: ("worker_not_started", "the system gave no thread or memory"),
     lib.AIONIF_NOTICE_TAINTED: ("process_tainted", None),
     lib.AIONIF_NOTICE_ZYGOTE_LOST: ("zygote_lost", "another one is started"),
+    lib.AIONIF_NOTICE_SLOW: ("nif_slow", None),
     lib.AIONIF_NOTICE_MISBEHAVED: ("worker_misbehaved", "it wrote what it may not; it was killed"),
 }
 
@@ -42,6 +43,9 @@ def _fields(notice: Any, reason: str | None, names: dict[int, str]) -> dict[str,
     text = ffi.string(notice.text).decode("utf-8", "replace")
     if notice.kind == lib.AIONIF_NOTICE_TAINTED:
         return {"reason": ", ".join(taints(notice.detail))}
+    if notice.kind == lib.AIONIF_NOTICE_SLOW:
+        name = names.get(int(notice.function), hex(notice.function))
+        return {"function": name, "pool": text, "duration": notice.detail / 1000}
     fields: dict[str, Any] = {"reason": reason or text}
     if notice.thread:
         fields["thread"] = int(notice.thread)

@@ -9,15 +9,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aionif import _zygote
+from aionif import _census, _zygote
 from aionif._native import ffi, lib
 from aionif._seal import compile_worker_seal, read_report
+from aionif._series import RESTARTS, FunctionStatistics, Series
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from aionif._binding import Plan
     from aionif._seal import SealReport
     from aionif.policy import NifPolicy
 
@@ -71,6 +73,8 @@ class Statistics:
     stack_high_water: most bytes of stack that a measured call used.
     tainted: an earlier crash may have damaged this process (in words; empty if not).
     unsealed: parts of sandboxes that are not in force here (in words; empty if none).
+    restarts: workers that had to be replaced, by those reasons that there were.
+    functions: counts and durations of each function.
     """
 
     submitted: int
@@ -91,10 +95,12 @@ class Statistics:
     killed: int
     stack_high_water: int
     tainted: tuple[str, ...]
+    restarts: Mapping[str, int]
+    functions: tuple[FunctionStatistics, ...]
     unsealed: tuple[str, ...] = ()
 
 
-_COUNTS = [field.name for field in fields(Statistics) if field.name not in ("tainted", "unsealed")]
+_COUNTS = [field.name for field in fields(Statistics) if field.type == "int"]
 _OF_THIS_MOMENT = ("queued", "running", "workers", "idle")
 
 
@@ -104,11 +110,13 @@ class Pools:
     def __init__(self, *, max_workers: int, max_queue: int, name: str) -> None:
         self._max_workers = max_workers
         self._max_queue = max_queue
-        self._name = name
+        self.name = name
         self._pools: dict[tuple[Any, ...], Any] = {}
         self._descriptors: list[int] = []  # setups of worker processes
         self._ended = dict.fromkeys(_COUNTS, 0)  # of pools that were stopped
         self._unsealed: set[str] = set()  # likewise
+        self._restarts = dict.fromkeys(RESTARTS, 0)  # likewise
+        self._series = Series()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._pools.values())
@@ -136,6 +144,7 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = self._open(policy, setup)
+            _census.enter(self)
         return pool
 
     def _open(self, policy: NifPolicy, setup: Setup | None) -> Any:
@@ -156,7 +165,7 @@ class Pools:
                 "contain_exit": policy.contain_exit,
                 "denied_count": len(denied),
                 "denied": [number_of(name) for name in denied],
-                "name": self._name.encode()[:11],
+                "name": self.name.encode()[:11],
             },
         )
         if setup is not None:
@@ -186,12 +195,31 @@ class Pools:
 
     def statistics(self, tainted: tuple[str, ...]) -> Statistics:
         """Add up the counts of all pools."""
-        totals = dict(self._ended)
+        with _census.guard:
+            totals = self.totals()
         missing = set(self._unsealed)
         for pool in self:
-            _add(totals, pool)
             missing.update(_unsealed(pool))
-        return Statistics(**totals, tainted=tainted, unsealed=tuple(sorted(missing)))
+        functions = sorted(totals.functions.items(), key=lambda item: (item[0][0], str(item[0][1])))
+        return Statistics(
+            **totals.counts,
+            tainted=tainted,
+            unsealed=tuple(sorted(missing)),
+            restarts={reason: count for reason, count in totals.restarts.items() if count},
+            functions=tuple(tally.freeze(*key) for key, tally in functions),
+        )
+
+    def totals(self) -> _census.Totals:
+        """Add up the counts of all pools; under the guard of the census."""
+        counts, restarts = dict(self._ended), dict(self._restarts)
+        for pool in list(self):
+            _add(counts, restarts, pool)
+        return _census.Totals(counts, restarts, self._series.totals())
+
+    def series(self, pool: Any, plan: Plan) -> Any:
+        """Return where calls of a function in one of these pools are counted."""
+        with _census.guard:
+            return self._series.find(pool, plan.name, plan.library)
 
     def processes(self) -> list[int]:
         """Return the ids of worker processes that serve, without the spares."""
@@ -205,15 +233,19 @@ class Pools:
     def forget(self) -> None:
         """Drop the pools without a word to them: in the child of a fork they do not exist."""
         self._pools.clear()
+        self._series.forget()
 
     def stop(self) -> None:
         """End all threads and free the pools. After the last call has ended, or was given up."""
         while self._pools:
-            _, pool = self._pools.popitem()
-            _add(self._ended, pool)
-            self._unsealed.update(_unsealed(pool))
-            self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
+            with _census.guard:
+                _, pool = self._pools.popitem()
+                _add(self._ended, self._restarts, pool)
+                self._unsealed.update(_unsealed(pool))
+                self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
+                self._series.end(pool)
             lib.aionif_pool_stop(pool)
+        _census.leave(self)
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -232,10 +264,12 @@ def _unsealed(pool: Any) -> tuple[str, ...]:
     return report.missing if report is not None and report.is_sealed else ()
 
 
-def _add(totals: dict[str, int], pool: Any) -> None:
+def _add(totals: dict[str, int], restarts: dict[str, int], pool: Any) -> None:
     counts = ffi.new("struct aionif_statistics *")
     lib.aionif_pool_statistics(pool, counts)
     for name in _COUNTS:
         value = int(getattr(counts, name))
         highest = name == "stack_high_water"
         totals[name] = max(totals[name], value) if highest else totals[name] + value
+    for name, count in zip(RESTARTS, counts.restarts, strict=True):
+        restarts[name] += count

@@ -118,6 +118,7 @@ class NifSession(Caller):
             pool,
             self._strand,
             packing=packing,
+            series=executor._pools.series(pool, plan),  # noqa: SLF001
             resource="session",
             is_closed=self._is_closed,
             rejects_when_full=self._executor._rejects,  # noqa: SLF001

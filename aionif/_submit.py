@@ -124,6 +124,7 @@ class Route:
         is_closed: Callable[[], bool] = lambda: False,
         packing: Packing | None = None,
         on_crash: Callable[[], None] | None = None,
+        series: Any = ffi.NULL,
     ) -> None:
         self.plan = plan
         self.policy = policy
@@ -144,6 +145,8 @@ class Route:
                 "plan": plan.struct,
                 "pool": pool,
                 "strand": strand,
+                "series": series,
+                "slow_ns": nanoseconds(policy.slow_call) if policy.slow_call else 0,
                 "on_timeout": ENDINGS.index(policy.on_timeout),
                 "on_cancel": ENDINGS.index(policy.on_cancel),
                 "measure_stack": policy.measure_stack,
@@ -307,6 +310,8 @@ def refusal(route: Route, door: Any, outcome: int, timeout: float | None) -> Nif
         return failure_of(door.call, route, timeout)
     if outcome == _CLOSED:
         return NifClosed(resource=route.resource, **_where(route))
+    if route.target.series:
+        lib.aionif_series_reject(route.target.series)
     if outcome == _FULL:
         lib.aionif_pool_reject(route.pool)
         error = NifRejected(**_where(route))

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 import anyio
 
-from aionif import _wakeup
+from aionif import _census, _wakeup
 from aionif._binding import is_foreign
 from aionif._caller import Caller
 from aionif._checks import check_choice, check_count, check_seconds
@@ -146,14 +146,16 @@ class NifExecutor(Caller):
         if self._isolation == "inline":
             return inline_route(fn, policy, is_awaited=True)
         strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
+        pool = self._pools.get(policy)
         return Route(
             plan,
             policy,
-            self._pools.get(policy),
+            pool,
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
             on_crash=partial(self._move, plan) if self._isolation == "auto" else None,
+            series=self._pools.series(pool, plan),
         )
 
     def _is_moved(self, fn: Any) -> bool:
@@ -179,14 +181,16 @@ class NifExecutor(Caller):
         plan, packing = plan_in_process(fn, policy, is_session=False)
         native = not packing.is_python
         strand = ffi.NULL if policy.thread_safe or not native else serial_strand(fn)
+        pool = process_pool(self._pools, policy, self._setup, plan)
         return Route(
             plan,
             policy,
-            process_pool(self._pools, policy, self._setup, plan),
+            pool,
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
             packing=packing,
+            series=self._pools.series(pool, plan),
         )
 
     def _is_closed(self) -> bool:
@@ -314,6 +318,7 @@ def serial_strand(fn: Any) -> Any:
 def _after_fork_in_child() -> None:
     for executor in list(_open):
         executor._forked()  # noqa: SLF001 - of this module's own class
+    _census.forget_all()
     _strands.clear()
     _wakeup.forget_all()
 

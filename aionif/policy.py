@@ -67,6 +67,7 @@ class NifPolicy:
         two holds.
     sandbox: what worker processes may do. Only with isolation="process" or "auto", which then runs
         its functions in processes from the start. `deny_syscalls` adds to what it denies.
+    slow_call: a call that runs longer than so many seconds is logged when it ends; None: none is.
     plain_results: of Python callables in worker processes, take only what is made of numbers,
         text, bytes, None and containers of these. A worker under foreign control can't
         then run code here by its result.
@@ -90,6 +91,7 @@ class NifPolicy:
     wake: float = 60e-6
     limits: NifLimits = NO_LIMITS
     sandbox: Sandbox | None = None
+    slow_call: float | None = None
     plain_results: bool = False
 
     def __post_init__(self) -> None:
@@ -102,6 +104,8 @@ class NifPolicy:
         check_seconds("spin", self.spin)
         check_seconds("watch", self.watch)
         check_seconds("wake", self.wake)
+        if self.slow_call is not None:
+            check_seconds("slow_call", self.slow_call)
         if not isinstance(self.limits, NifLimits):
             raise NifArgumentError(
                 argument="limits",

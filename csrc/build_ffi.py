@@ -1,7 +1,7 @@
 """The cffi builder of ``aionif._core``; CMake runs it through ``python -m cffi.gen_src``.
 
-What Python sees stands once, in ``core.h`` between two marks, and is both compiled and declared to
-cffi from there.
+What Python sees stands once, in ``counts.h`` and ``core.h`` between two marks, and is both compiled
+and declared to cffi from there.
 """
 
 from __future__ import annotations
@@ -10,9 +10,16 @@ from pathlib import Path
 
 from cffi import FFI
 
-HEADER = Path(__file__).with_name("core.h").read_text(encoding="utf-8")
 BEGIN, END = "/* cdef: begin */", "/* cdef: end */"
 
+
+def declarations(name: str) -> str:
+    """Return what stands between the marks of a header."""
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
+
+
 ffibuilder = FFI()
-ffibuilder.cdef(HEADER[HEADER.index(BEGIN) + len(BEGIN) : HEADER.index(END)])
+ffibuilder.cdef(declarations("counts.h"))
+ffibuilder.cdef(declarations("core.h"))
 ffibuilder.set_source("aionif._core", '#include "core.h"')

@@ -29,6 +29,7 @@ struct aionif__call {
     bool failed;
     bool parked; /* its worker slept when it was submitted */
     bool measure_stack;
+    bool settled;                           /* counted in its series */
     bool ending;                            /* in the watchdog's list of calls to be stopped */
     uint8_t ending_mode;                    /* enum aionif_ending_policy */
     uint32_t attempts, answers, unanswered; /* to stop it; see watchdog.c */
@@ -37,6 +38,7 @@ struct aionif__call {
     struct aionif_pool *pool;
     struct aionif_port *port;
     struct aionif_strand *strand;
+    struct aionif_series *series;  /* NULL: not counted by function */
     struct aionif__worker *worker; /* of a call in a lane */
     struct aionif__record *record;
     struct aionif__thread *thread; /* of an inline call */
@@ -53,6 +55,8 @@ struct aionif__call {
         struct aionif__registers registers; /* until it is in a lane */
         struct aionif__result result;       /* once it has ended */
     };
+    int64_t slow_ns;          /* of its target; not of an inline call */
+    int64_t queue_ns, run_ns; /* once it has ended */
     uint64_t inline_words[AIONIF__INLINE_WORDS];
     uint64_t *words;
     uint32_t word_count;

@@ -7,6 +7,7 @@
 #include "fault.h"
 #include "modules.h"
 #include "process.h"
+#include "series.h"
 #include "unwind.h"
 #include "worker.h"
 
@@ -93,6 +94,7 @@ int aionif_cancel(uint64_t id) {
                 call->orphan = true;
                 aionif__deadline_remove(call);
                 call->pool->statistics.cancelled++;
+                aionif__settle(call, AIONIF_FATE_CANCELLED);
                 aionif__end_call(call, call->on_cancel);
             }
         }
@@ -123,6 +125,10 @@ int aionif_failure(uint64_t id, struct aionif_failure *out) {
     int found = call && call->stage == AIONIF__ENDED && call->failed && call->failure;
     if (found) {
         *out = *call->failure;
+        if (aionif__self) {
+            aionif__self->door.queue_ns = call->queue_ns;
+            aionif__self->door.run_ns = call->run_ns;
+        }
     }
     if (call && call->stage == AIONIF__ENDED) {
         aionif__call_free(call);

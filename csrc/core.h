@@ -7,6 +7,8 @@
  * while its submitter watched needs a second one to bring its result back. */
 #ifndef AIONIF_CORE_H
 #define AIONIF_CORE_H
+#include "counts.h"
+
 #include <stdint.h>
 
 /* cdef: begin */
@@ -93,6 +95,7 @@ enum aionif_notice_kind {
     AIONIF_NOTICE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
     AIONIF_NOTICE_NO_PROCESS = 10,
     AIONIF_NOTICE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
+    AIONIF_NOTICE_SLOW = 12,     /* detail: how long a call ran, in ms */
 };
 
 enum aionif_taint {
@@ -130,6 +133,8 @@ struct aionif_target {
     struct aionif_plan *plan;
     struct aionif_pool *pool;
     struct aionif_strand *strand; /* calls of a strand run one at a time; may be NULL */
+    struct aionif_series *series; /* where they are counted; may be NULL */
+    int64_t slow_ns;              /* a call that ran longer is reported; 0: none is */
     uint8_t on_timeout;           /* enum aionif_ending_policy */
     uint8_t on_cancel;
     uint8_t measure_stack;
@@ -147,6 +152,8 @@ struct aionif_door {
     int32_t outcome;              /* answer: enum aionif_outcome */
     int32_t reply;                /* answer: a memfd that came with the result, or -1 */
     uint64_t call;                /* answer */
+    int64_t queue_ns;             /* of the call whose result or failure came last; inline: 0 */
+    int64_t run_ns;               /* likewise */
 };
 
 struct aionif_failure {
@@ -218,27 +225,6 @@ struct aionif_pool_settings {
     uint32_t has_address_limit;
     uint32_t has_file_limit;
     uint32_t has_sandbox;
-};
-
-struct aionif_statistics {
-    uint64_t submitted;
-    uint64_t returned;
-    uint64_t failed;
-    uint64_t timed_out;
-    uint64_t cancelled;
-    uint64_t rejected;
-    uint64_t queued; /* now, not started */
-    uint64_t running;
-    uint64_t workers; /* serving, idle or busy */
-    uint64_t idle;
-    uint64_t retired;   /* threads lost to a lock that a crash left held */
-    uint64_t abandoned; /* threads in a call that did not end when told to */
-    uint64_t started;   /* threads ever started */
-    uint64_t aborted;   /* calls stopped by the watchdog */
-    uint64_t watched;   /* calls whose end the submitter saw */
-    uint64_t bells;     /* wake-ups of an event loop */
-    uint64_t killed;    /* worker processes ended by the parent */
-    uint64_t stack_high_water;
 };
 
 /* ---- sealing a process (seal.c) ---- */

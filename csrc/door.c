@@ -30,6 +30,8 @@ static void leave_nothing(struct aionif__thread *self, int outcome) {
 static void hand_over(struct aionif__thread *self, struct aionif__call *call, uint64_t pointer) {
     self->door.reply = call->reply;
     call->reply = -1; /* Python's, from here on */
+    self->door.queue_ns = call->queue_ns;
+    self->door.run_ns = call->run_ns;
     self->result = call->result;
     self->result.has_x87 = call->plan->result_x87;
     if (call->memory) {
@@ -83,6 +85,8 @@ static struct aionif__call *make_call(struct aionif__thread *self,
     call->pool = target->pool;
     call->port = self->door.port;
     call->strand = target->strand;
+    call->series = target->series;
+    call->slow_ns = target->slow_ns;
     call->on_timeout = target->on_timeout;
     call->on_cancel = target->on_cancel;
     call->measure_stack = target->measure_stack;

@@ -1,5 +1,6 @@
 /* How calls end: what a worker has published is taken over, and whoever waits is told. */
 #include "process.h"
+#include "series.h"
 #include "worker.h"
 
 #include <stdlib.h>
@@ -27,8 +28,8 @@ static void take_failure(struct aionif__call *call, const struct aionif__record 
     }
     failure->type_name[AIONIF_TEXT - 1] = failure->reason[AIONIF_TEXT - 1] = '\0';
     failure->timed_out = call->timed_out;
-    failure->queue_ns = record->started_ns - call->submitted_ns;
-    failure->run_ns = record->ended_ns - record->started_ns;
+    failure->queue_ns = call->queue_ns;
+    failure->run_ns = call->run_ns;
     if (call->worker->process) {
         aionif__take_remains(call->worker, call);
     }
@@ -40,7 +41,7 @@ static void note_run_time(struct aionif_plan *plan, int64_t run_ns) {
         plan->usual_ns ? plan->usual_ns - plan->usual_ns / 8 + bounded / 8 + 1 : bounded + 1;
 }
 
-static void count_end(struct aionif_pool *pool, const struct aionif__call *call,
+static void count_end(struct aionif_pool *pool, struct aionif__call *call,
                       const struct aionif__record *record) {
     struct aionif_statistics *statistics = &pool->statistics;
     if (record->kind == 0) {
@@ -53,6 +54,15 @@ static void count_end(struct aionif_pool *pool, const struct aionif__call *call,
     statistics->watched += call->watched;
     if (call->measure_stack && record->stack_used > statistics->stack_high_water) {
         statistics->stack_high_water = record->stack_used;
+    }
+    aionif__series_ended(call, record);
+}
+
+static void note_slow(const struct aionif__call *call, const struct aionif_pool *pool) {
+    if (call->slow_ns && call->run_ns > call->slow_ns) {
+        int64_t ms = call->run_ns / 1000000;
+        aionif__notice(AIONIF_NOTICE_SLOW, ms > INT32_MAX ? INT32_MAX : (int)ms, 0,
+                       call->plan->function, pool->settings.name);
     }
 }
 
@@ -105,12 +115,15 @@ static void leave_strand(struct aionif__call *call, const struct aionif__record 
 
 static void end(struct aionif__call *call, struct aionif__record *record, bool stray) {
     struct aionif_port *port = call->port;
-    note_run_time(call->plan, record->ended_ns - record->started_ns);
+    call->run_ns = record->ended_ns - record->started_ns;
+    call->queue_ns = record->started_ns - call->submitted_ns;
+    note_run_time(call->plan, call->run_ns);
     aionif__deadline_remove(call);
     aionif__end_forget(call);
     leave_strand(call, record);
     if (!stray) {
         count_end(call->pool, call, record);
+        note_slow(call, call->pool);
         aionif__outstanding_less(call->pool);
     }
     if (call->orphan) {
@@ -198,6 +211,8 @@ static void replace_leavers(struct aionif_pool *pool) {
             aionif__worker_stray(worker);
             if (health == AIONIF__RETIRED) {
                 aionif__worker_retired(pool, worker);
+            } else {
+                pool->statistics.restarts[AIONIF_RESTART_ENDED]++;
             }
         }
     }
@@ -229,6 +244,12 @@ void aionif__collect_pool(struct aionif_pool *pool) {
 
 void aionif__drop(struct aionif__call *call, int event) {
     struct aionif_port *port = call->port;
+    aionif__settle(call, event < 0                             ? AIONIF_FATE_CANCELLED
+                         : event == AIONIF_EVENT_QUEUE_TIMEOUT ? AIONIF_FATE_TIMED_OUT
+                                                               : AIONIF_FATE_DROPPED);
+    if (call->series && event == AIONIF_EVENT_QUEUE_TIMEOUT) {
+        call->series->queue_timeouts++;
+    }
     if (call->queue && call->strand && call->queue == &call->strand->held) {
         call->pool->held--;
         aionif__queue_remove(call);

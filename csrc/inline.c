@@ -119,5 +119,6 @@ void aionif__run_inline(struct aionif__thread *self, const struct aionif_target 
         self->failure.timed_out = 1;
     }
     self->door.call = 0;
+    self->door.queue_ns = self->door.run_ns = 0;
     errno = error_number;
 }

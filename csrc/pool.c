@@ -1,5 +1,6 @@
 /* Pools and strands: opening, closing, counting. */
 #include "process.h"
+#include "series.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -94,6 +95,7 @@ void aionif_pool_end_calls(struct aionif_pool *pool) {
             if (call && call->stage == AIONIF__LANED) {
                 if (!call->orphan) {
                     call->orphan = true;
+                    aionif__settle(call, AIONIF_FATE_DROPPED);
                     aionif__deadline_remove(call);
                     aionif__announce(call->port, call->id, AIONIF_EVENT_LOST);
                 }
@@ -154,6 +156,7 @@ void aionif_pool_stop(struct aionif_pool *pool) {
     }
     *link = pool->next;
     aionif__unlock();
+    aionif__series_free(pool);
     free(pool->workers);
     free(pool);
     pthread_mutex_lock(&opening);

@@ -138,11 +138,26 @@ bool aionif__process_leaves(const struct aionif__worker *worker) {
            process->dead || process->lied;
 }
 
+static enum aionif_restart reason_to_retire(const struct aionif__worker *worker) {
+    const struct aionif__process *process = worker->process;
+    uint32_t most = worker->settings.max_calls;
+    bool well = !process->dead && atomic_load(&worker->lane->health) == AIONIF__SERVING;
+    return process->limit                            ? AIONIF_RESTART_LIMIT
+           : process->lied                           ? AIONIF_RESTART_MISBEHAVED
+           : process->leaving                        ? AIONIF_RESTART_STOPPED
+           : well && most && process->served >= most ? AIONIF_RESTART_SPENT
+           : well                                    ? AIONIF_RESTART_STOPPED
+                                                     : AIONIF_RESTART_CRASHED;
+}
+
 /* Queued calls go back before the kill: a worker that ends its call this very moment must not find
  * another one to begin with. */
 void aionif__process_retire(struct aionif__worker *worker) {
     struct aionif_pool *pool = worker->pool;
     bool failed = worker->process->dead && !atomic_load(&worker->lane->tid);
+    if (!pool->closed) {
+        pool->statistics.restarts[reason_to_retire(worker)]++;
+    }
     worker->process->served = worker->settings.max_calls ? worker->settings.max_calls : 0;
     aionif__worker_take_out(worker);
     worker->pool = pool;

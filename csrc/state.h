@@ -81,6 +81,7 @@ struct aionif_pool {
     int seal_state;                   /* enum aionif_seal_state */
     struct aionif_seal_result sealed; /* what its workers say of their seal */
     struct aionif_statistics statistics;
+    struct aionif_series *series;
 };
 
 struct aionif__core {

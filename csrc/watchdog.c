@@ -13,6 +13,7 @@
 #endif
 #include "fault.h"
 #include "process.h"
+#include "series.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -64,6 +65,7 @@ void aionif__abandon(struct aionif__worker *worker, struct aionif__call *call) {
     pool->lost++;
     worker->lost_by = pool;
     pool->statistics.abandoned++;
+    pool->statistics.restarts[AIONIF_RESTART_ABANDONED]++;
     aionif__notice(AIONIF_NOTICE_ABANDONED, 0, atomic_load(&worker->lane->tid),
                    call->plan->function, pool->settings.name);
     aionif__outstanding_less(pool);
@@ -178,6 +180,7 @@ static void expire(struct aionif__call *call, int64_t now) {
     } else if (call->stage == AIONIF__LANED) {
         call->timed_out = true;
         call->pool->statistics.timed_out++;
+        aionif__settle(call, AIONIF_FATE_TIMED_OUT);
         if (call->on_timeout != AIONIF_WAIT) {
             call->orphan = true;
             aionif__announce(call->port, call->id, AIONIF_EVENT_RUN_TIMEOUT);

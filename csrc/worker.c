@@ -187,6 +187,7 @@ void aionif__worker_stray(struct aionif__worker *worker) {
 void aionif__worker_retired(struct aionif_pool *pool, struct aionif__worker *worker) {
     pool->lost++;
     pool->statistics.retired++;
+    pool->statistics.restarts[AIONIF_RESTART_RETIRED]++;
     atomic_fetch_or(&aionif__core.taint, AIONIF_TAINT_LOCK);
     atomic_store(&aionif__core.fork_would_hang, true);
     aionif__notice(AIONIF_NOTICE_RETIRED, 0, atomic_load(&worker->lane->tid), NULL,

@@ -68,6 +68,13 @@ PRINTED = {
         "hog the CPU        the call exceeded its cpu_time limit of 0.5",
         "compute again      returned 2187",
     ),
+    "http_service/main.py": (
+        '5 times good: 200 {"mean": 200.0}',
+        '5 times garbage: 400 {"error": "not a picture"}',
+        '5 times malicious: 500 {"error": "NifSignal"}',
+        'outcome="crashed",pool="pictures"} 5.0',
+        'aionif_crashes_total{signal="SIGSEGV"} 5.0',
+    ),
     "crash_reports.py": (
         "Native traceback (most recent call last):",
         "in gallery_qsort_comparator",

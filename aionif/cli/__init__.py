@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return sandbox.learn(
             options.function, options.arguments, profile=options.profile, timeout=options.timeout
         )
+    if options.command == "top":
+        from aionif.cli import top  # noqa: PLC0415 - the same
+
+        return top.run(options.pid, interval=options.interval, once=options.once)
     from aionif.cli import demo  # noqa: PLC0415 - --version and --help need none of it
 
     try:
@@ -54,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", title="commands", metavar="")
     _add_demo(commands)
     _add_sandbox(commands)
+    _add_top(commands)
     return parser
 
 
@@ -77,6 +82,19 @@ def _add_demo(commands: _Commands) -> None:
         action="store_true",
         help="also show what native code and the log wrote to stderr meanwhile",
     )
+
+
+def _add_top(commands: _Commands) -> None:
+    top = commands.add_parser(
+        "top",
+        help="watch the executors of a running program",
+        description="Shows workers, queues, rates, latencies and crashes of a process of the same "
+        "user that has called aionif.telemetry.top.allow(). Exit status: 0, or 1 if there is no "
+        "such process, or it has ended. Needs the extra cli.",
+    )
+    top.add_argument("pid", type=int)
+    top.add_argument("--interval", type=float, default=1.0, metavar="SECONDS")
+    top.add_argument("--once", action="store_true", help="print one picture as text")
 
 
 def _add_sandbox(commands: _Commands) -> None:

@@ -1,1 +1,9 @@
-"""What operators see. Nothing here runs when a call succeeds."""
+"""What operators see. Nothing here runs when a call succeeds, but tracing, where it is switched on.
+
+attach, detach: handlers of log events. `aionif.telemetry.metrics` and `aionif.telemetry.tracing`
+are imported by those who use them, and need the extras `metrics` and `otel`.
+"""
+
+from aionif._log import attach, detach
+
+__all__ = ("attach", "detach")

@@ -1,0 +1,182 @@
+"""`aionif top`: what the executors of a running program do, second by second.
+
+It reads counts through the socket that the program has opened (aionif.telemetry.top). Rates and
+quantiles are those between two readings, so they are about now, not about the whole past.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections import Counter
+from signal import Signals
+from typing import TYPE_CHECKING, Any
+
+from aionif._series import Histogram
+from aionif.telemetry.top import socket_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Group
+    from rich.table import Table
+
+__all__ = ("run",)
+
+_PATIENCE = 10.0  # seconds for an answer
+_FAILURES = ("crashed", "panicked", "exited", "lost", "timed_out", "rejected")
+
+Snapshot = dict[str, Any]
+
+
+def run(pid: int, *, interval: float, once: bool) -> int:
+    """Show process `pid` until it ends or the user does; return the exit status.
+
+    once: print one picture, after one interval, and return.
+    """
+    pictures = _pictures(pid, interval)
+    try:
+        return _print_one(pictures) if once else _show(pictures)
+    except KeyboardInterrupt:
+        return 0
+    except (FileNotFoundError, ConnectionRefusedError):
+        print(
+            f"aionif top: process {pid} of this user has no window; "
+            "it opens one with aionif.telemetry.top.allow()",
+            file=sys.stderr,
+        )
+    except OSError as problem:
+        print(f"aionif top: {problem}", file=sys.stderr)
+    return 1
+
+
+def _read(pid: int) -> Snapshot:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_PATIENCE)
+        connection.connect(str(socket_path(pid)))
+        with connection.makefile("rb") as lines:
+            line = lines.readline()
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError(f"process {pid} has ended, or is another user's")
+    snapshot: Snapshot = json.loads(line)
+    return snapshot
+
+
+def _pictures(pid: int, interval: float) -> Iterator[Group]:
+    before = _read(pid)
+    while True:
+        time.sleep(interval)
+        now = _read(pid)
+        yield picture(before, now)
+        before = now
+
+
+def _print_one(pictures: Iterator[Group]) -> int:
+    from rich.console import Console  # noqa: PLC0415 - the other commands need none of it
+
+    Console(width=None if sys.stdout.isatty() else 100).print(next(pictures))
+    return 0
+
+
+def _show(pictures: Iterator[Group]) -> int:
+    from rich.live import Live  # noqa: PLC0415 - the same
+
+    with Live(next(pictures), screen=True, auto_refresh=False) as live:
+        for each in pictures:
+            live.update(each, refresh=True)
+    return 0
+
+
+def picture(before: Snapshot, now: Snapshot) -> Group:
+    """Return what is shown for the time between two readings."""
+    from rich.console import Group  # noqa: PLC0415 - the same
+
+    seconds = max(now["time"] - before["time"], 1e-9)
+    tainted = ", ".join(now["tainted"])
+    title = f"process {now['pid']}" + (f"   TAINTED: {tainted}" if tainted else "")
+    return Group(title, _executors(before, now, seconds), _functions(before, now, seconds))
+
+
+def _table(*columns: str) -> Table:
+    from rich import box  # noqa: PLC0415 - the same
+    from rich.table import Table  # noqa: PLC0415 - the same
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        is_name = column in ("executor", "function", "crashes by signal")
+        table.add_column(column, justify="left" if is_name else "right")
+    return table
+
+
+def _executors(before: Snapshot, now: Snapshot, seconds: float) -> Table:
+    table = _table("executor", "workers", "busy", "queued", "calls/s", "calls", "replaced")
+    for name, executor in now["executors"].items():
+        counts = executor["counts"]
+        earlier = before["executors"].get(name, {}).get("counts", {})
+        rate = (counts["submitted"] - earlier.get("submitted", 0)) / seconds
+        table.add_row(
+            name,
+            str(counts["workers"]),
+            str(counts["running"]),
+            str(counts["queued"]),
+            f"{rate:.1f}",
+            str(counts["submitted"]),
+            str(sum(executor["restarts"].values())),
+        )
+    return table
+
+
+def _functions(before: Snapshot, now: Snapshot, seconds: float) -> Table:
+    table = _table(
+        "executor",
+        "function",
+        "calls/s",
+        "median",
+        "p99",
+        "wait p99",
+        "failed",
+        "crashes by signal",
+    )
+    earlier = dict(_each_function(before))
+    rows = []
+    for key, function in _each_function(now):
+        past = earlier.get(key)
+        rate = sum(function["calls"].values()) - (sum(past["calls"].values()) if past else 0)
+        duration, wait = (_between(past, function, of) for of in ("duration", "queue_wait"))
+        failed = sum(function["calls"][fate] for fate in _FAILURES)
+        crashes = Counter({_signal(number): n for number, n in function["crashes"].items()})
+        rows.append((rate, (
+            key[0], key[1], f"{rate / seconds:.1f}", _time(duration.quantile(0.5)),
+            _time(duration.quantile(0.99)), _time(wait.quantile(0.99)), str(failed),
+            ", ".join(f"{name} {n}" for name, n in crashes.most_common()),
+        )))  # fmt: skip
+    for _, row in sorted(rows, key=lambda row: -row[0]):
+        table.add_row(*row)
+    return table
+
+
+def _each_function(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str, str], Any]]:
+    for name, executor in snapshot["executors"].items():
+        for function in executor["functions"]:
+            yield (name, function["function"], function["library"] or ""), function
+
+
+def _between(past: Any, now: Any, of: str) -> Histogram:
+    if past is None:
+        return Histogram(tuple(now[of]))
+    return Histogram(tuple(b - a for a, b in zip(past[of], now[of], strict=True)))
+
+
+def _signal(number: str) -> str:
+    return Signals(int(number)).name if int(number) else "other"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.0f} ns"

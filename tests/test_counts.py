@@ -1,0 +1,244 @@
+"""Counts by function: each call is counted once, under what became of it, with its durations."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from aionif import (
+    FunctionStatistics,
+    Histogram,
+    NifClosed,
+    NifCrash,
+    NifExecutor,
+    NifPolicy,
+    NifRejected,
+    NifTimeout,
+    _census,
+    _series,
+)
+from tests.support import gather, load_gallery, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aionif import NifLibrary
+
+Run = Any
+
+
+def of(executor: NifExecutor, function: str) -> FunctionStatistics:
+    [found] = [each for each in executor.statistics().functions if each.function == function]
+    return found
+
+
+def nonzero(counts: FunctionStatistics) -> dict[str, int]:
+    return {fate: count for fate, count in counts.calls.items() if count}
+
+
+def assert_adds_up(executor: NifExecutor) -> None:
+    statistics = executor.statistics()
+    ended = sum(
+        count
+        for function in statistics.functions
+        for fate, count in function.calls.items()
+        if fate != "rejected"
+    )
+    assert ended + statistics.queued + statistics.running == statistics.submitted
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_each_call_is_counted_once(run: Run, isolation: Any) -> None:
+    library = load_gallery()
+
+    async def main() -> None:
+        async with NifExecutor(isolation=isolation, max_workers=2) as executor:
+            crash = library.gallery_segv_read
+            assert_adds_up(executor)
+            calls: list[Callable[[], Any]] = [lambda: executor.execute_nif(crash)] * 5
+            assert all(isinstance(error, NifCrash) for error in await gather(*calls))
+            counts = of(executor, "gallery_segv_read")
+            assert nonzero(counts) == {"crashed": 5}
+            assert counts.crashes == {"SIGSEGV": 5}
+            assert counts.duration.count == counts.queue_wait.count == 5
+            assert_adds_up(executor)
+
+    run(main)
+
+
+def test_panics_and_exits(run: Run) -> None:
+    library = load_gallery()
+
+    async def main() -> None:
+        async with NifExecutor() as executor:
+            await gather(lambda: executor.execute_nif(library.gallery_underscore_exit))
+            assert nonzero(of(executor, "gallery_underscore_exit")) == {"exited": 1}
+
+    run(main)
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_durations_and_timeouts(run: Run, probe: NifLibrary, isolation: Any) -> None:
+    async def main() -> None:
+        policy = NifPolicy(on_timeout="abandon")
+        async with NifExecutor(isolation=isolation, max_workers=1, policy=policy) as executor:
+            await executor.execute_nif(probe.sleep_ms, 30)
+            counts = of(executor, "sleep_ms")
+            assert counts.duration.sum >= 0.03
+            assert counts.duration.quantile(0.5) >= 0.03  # type: ignore[operator]
+            async with anyio.create_task_group() as group:
+                group.start_soon(executor.execute_nif, probe.sleep_ms, 300)
+                await until(lambda: executor.statistics().running == 1)
+                with pytest.raises(NifTimeout):
+                    await executor.execute_nif(probe.sleep_ms, 1, timeout=0.05)
+            with pytest.raises(NifTimeout):
+                await executor.execute_nif(probe.sleep_ms, 300, timeout=0.05)
+            counts = of(executor, "sleep_ms")
+            assert nonzero(counts) == {"returned": 2, "timed_out": 2}
+            assert counts.queue_timeouts == 1
+            assert_adds_up(executor)
+            reason = {"thread": "abandoned", "process": "stopped"}[isolation]
+            assert executor.statistics().restarts[reason] == 1
+
+    run(main)
+
+
+def test_cancelled_and_dropped(run: Run, probe: NifLibrary, gate: Any) -> None:
+    async def main() -> None:
+        async with NifExecutor(max_workers=1, shutdown_timeout=0.1) as executor:
+            async with anyio.create_task_group() as group:
+                group.start_soon(executor.execute_nif, probe.wait_at_gate, 0)
+                await until(lambda: gate.count_at_gate() == 1)
+                with anyio.move_on_after(0.01):  # it waits in the queue
+                    await executor.execute_nif(probe.nothing)
+                gate.open_gate()
+            gate.close_gate()
+            assert nonzero(of(executor, "nothing")) == {"cancelled": 1}
+            assert_adds_up(executor)
+
+            async def is_closed() -> None:
+                with pytest.raises(NifClosed):
+                    await executor.execute_nif(probe.nothing)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(gather, lambda: executor.execute_nif(probe.wait_at_gate, 0))
+                await until(lambda: gate.count_at_gate() == 1)
+                group.start_soon(is_closed)
+                await until(lambda: executor.statistics().queued == 1)
+                await executor.aclose()
+            assert nonzero(of(executor, "nothing")) == {"cancelled": 1, "dropped": 1}
+
+    run(main)
+
+
+def test_rejected(run: Run, probe: NifLibrary, gate: Any) -> None:
+    async def main() -> None:
+        async with NifExecutor(max_workers=1, max_queue=1, on_full="reject") as executor:
+            async with anyio.create_task_group() as group:
+                group.start_soon(executor.execute_nif, probe.wait_at_gate, 0)
+                await until(lambda: gate.count_at_gate() == 1)
+                group.start_soon(executor.execute_nif, probe.wait_at_gate, 0)
+                await until(lambda: executor.statistics().queued == 1)
+                with pytest.raises(NifRejected):
+                    await executor.execute_nif(probe.nothing)
+                gate.open_gate()
+            assert nonzero(of(executor, "nothing")) == {"rejected": 1}
+            assert_adds_up(executor)
+
+    run(main)
+
+
+def test_counts_of_a_closed_executor_stay_in_the_census(run: Run, probe: NifLibrary) -> None:
+    name = "census-test"
+
+    def returned() -> int:
+        totals = _census.census().get(name)
+        key = ("add", probe.add.plan.library)
+        return totals.functions[key].fates[0] if totals else 0
+
+    async def main() -> None:
+        for _ in range(2):
+            before = returned()
+            async with NifExecutor(name=name) as executor:
+                for _ in range(10):
+                    await executor.execute_nif(probe.add, 1, 2)
+                assert returned() == before + 10
+            assert returned() == before + 10
+            assert nonzero(of(executor, "add")) == {"returned": 10}
+            assert _census.census()[name].counts["workers"] == 0
+
+    run(main)
+
+
+def test_functions_past_the_bound_are_counted_together(
+    run: Run, probe: NifLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_series, "MOST_FUNCTIONS", 1)
+
+    async def main() -> None:
+        async with NifExecutor() as executor:
+            await executor.execute_nif(probe.nothing)
+            await executor.execute_nif(probe.add, 1, 2)
+            await executor.execute_nif(probe.thread_id)
+            assert [each.function for each in executor.statistics().functions] == [
+                _series.OTHER,
+                "nothing",
+            ]
+            assert nonzero(of(executor, _series.OTHER)) == {"returned": 2}
+
+    run(main)
+
+
+def test_executors_past_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_census, "MOST_NAMES", 0)
+    assert _census._label("a name of its own") == _series.OTHER
+
+
+def test_slow_calls_are_logged(
+    run: Run, probe: NifLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with NifExecutor(policy=NifPolicy(slow_call=0.02), name="slow-test") as executor:
+            await executor.execute_nif(probe.sleep_ms, 1)
+            await executor.execute_nif(probe.sleep_ms, 40)
+            await until(lambda: bool(caplog.records))
+
+    with caplog.at_level(logging.WARNING, "aionif"):
+        run(main)
+    [record] = caplog.records
+    fields: dict[str, Any] = record.nif  # type: ignore[attr-defined]
+    assert fields["function"] == "sleep_ms"
+    assert fields["pool"] == "slow-test"
+    assert fields["duration"] >= 0.04
+
+
+# ---- histograms ----
+
+
+def test_bounds_of_buckets() -> None:
+    bounds = Histogram.bounds()
+    assert len(bounds) == len(Histogram().buckets) - 1
+    assert bounds[:5] == pytest.approx((128e-9, 160e-9, 192e-9, 224e-9, 256e-9))
+    assert bounds[-1] == pytest.approx(2**37 * 1e-9)
+    assert list(bounds) == sorted(bounds)
+
+
+def test_quantiles() -> None:
+    assert Histogram().quantile(0.5) is None
+    buckets = [0] * len(Histogram().buckets)
+    buckets[0], buckets[8] = 99, 1
+    some = Histogram(tuple(buckets), 1.0)
+    assert some.count == 100
+    assert some.quantile(0.5) == some.quantile(0.99) == Histogram.bounds()[0]
+    assert some.quantile(0.999) == Histogram.bounds()[8]
+    buckets[-1] = 1000
+    assert Histogram(tuple(buckets)).quantile(0.5) == float("inf")
+
+
+def test_they_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Histogram().sum = 1.0  # type: ignore[misc]

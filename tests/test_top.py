@@ -1,0 +1,133 @@
+"""`aionif top`: a window for the same user alone, and what is seen through it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aionif import NifExecutor
+from aionif.cli import main
+from aionif.telemetry import top
+from tests.support import DEADLINE, gather, load_gallery
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aionif import NifLibrary
+
+
+COMMAND = "from aionif.cli import main; raise SystemExit(main())"
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def look(pid: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, "top", str(pid), "--once", "--interval", "0.3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
+
+
+def test_a_picture_of_a_running_program(run: Any, probe: NifLibrary) -> None:
+    crash = load_gallery().gallery_segv_read
+
+    async def program() -> subprocess.CompletedProcess[str]:
+        seen: list[subprocess.CompletedProcess[str]] = []
+        looker = threading.Thread(target=lambda: seen.append(look(os.getpid())))
+        async with NifExecutor(name="watched", max_workers=2) as executor:
+            looker.start()
+            while looker.is_alive():
+                await executor.execute_nif(probe.sleep_ms, 5)
+                await gather(lambda: executor.execute_nif(crash))
+        looker.join()
+        return seen[0]
+
+    with top.allow():
+        shown = run(program)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"process {os.getpid()}" in shown.stdout
+    assert re.search(r"^ *watched +[12] +[01] +[01] +[\d.]+ +\d+ +0", shown.stdout, re.MULTILINE)
+    row = re.search(r"^ *watched +sleep_ms +([\d.]+) +([\d.]+) ms", shown.stdout, re.MULTILINE)
+    assert row
+    assert float(row[1]) > 0
+    assert float(row[2]) >= 5
+    assert re.search(r"gallery_segv_read .*SIGSEGV \d+", shown.stdout)
+
+
+def test_the_socket_is_private_and_goes_away() -> None:
+    with top.allow() as window:
+        assert stat.S_IMODE(window.path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(window.path.parent.stat().st_mode) == 0o700
+        path = window.path
+    assert not path.exists()
+    window.close()  # harmless
+
+
+def test_a_directory_that_others_may_enter_is_refused() -> None:
+    directory = top.socket_path(1).parent
+    directory.mkdir()
+    directory.chmod(0o755)
+    with pytest.raises(PermissionError, match="0700"):
+        top.allow()
+
+
+def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    top.socket_path(1).parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError):
+        top.allow()
+
+
+def test_another_user_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stranger:
+        def getsockopt(self, *_: int) -> bytes:
+            return struct.pack("3i", 1, os.geteuid() + 1, 0)
+
+    assert not top._is_same_user(Stranger())  # type: ignore[arg-type]
+    with top.allow() as window:
+        monkeypatch.setattr(top, "_is_same_user", lambda _client: False)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE)
+            client.connect(str(window.path))
+            assert client.recv(1) == b""
+
+
+def test_clients_that_leave_do_not_end_it() -> None:
+    with top.allow() as window:
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(window.path))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE)
+            client.connect(str(window.path))
+            assert client.recv(1) == b"{"
+
+
+def test_a_process_without_a_window(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", str(os.getpid()), "--once"]) == 1
+    assert "has no window" in capsys.readouterr().err
+
+
+def test_a_socket_left_by_a_dead_process_is_replaced() -> None:
+    path = top.socket_path(os.getpid())
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert main(["top", str(os.getpid()), "--once"]) == 1
+    with top.allow():
+        assert look(os.getpid()).returncode == 0
