@@ -48,29 +48,38 @@ uint64_t aionif_arena(void) {
     return mapped ? (uintptr_t)arena : 0;
 }
 
+/* The one that there is goes on in `file`, for another zygote. Under the lock: the watchdog reads it. */
+static bool move_catalog(int file) {
+    if (catalog && pwrite(file, catalog, sizeof *catalog, 0) != (ssize_t)sizeof *catalog) {
+        return false;
+    }
+    void *map = mmap(NULL, sizeof *catalog, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (map == MAP_FAILED) {
+        return false;
+    }
+    if (catalog) {
+        munmap(catalog, sizeof *catalog);
+    }
+    catalog = map;
+    if (!atomic_load(&catalog->count)) { /* 0 says "none", 1 stands for Python callables */
+        atomic_store(&catalog->count, AIONIF_PYTHON_ENTRY + 1);
+    }
+    return true;
+}
+
 /* Written by the parent alone: once it is sealed, nobody else can get a writable mapping. */
 int aionif_catalog_open(void) {
     int file = memfd_create("aionif-catalog", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (file < 0 || ftruncate(file, sizeof *catalog) != 0) {
         goto failed;
     }
-    if (catalog) { /* for another zygote */
-        if (pwrite(file, catalog, sizeof *catalog, 0) != (ssize_t)sizeof *catalog) {
-            goto failed;
-        }
-        munmap(catalog, sizeof *catalog);
-        catalog = NULL;
+    aionif__lock();
+    bool moved = move_catalog(file);
+    aionif__unlock();
+    if (moved) {
+        fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+        return file;
     }
-    void *map = mmap(NULL, sizeof *catalog, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (map == MAP_FAILED) {
-        goto failed;
-    }
-    catalog = map;
-    if (!atomic_load(&catalog->count)) { /* 0 says "none", 1 stands for Python callables */
-        atomic_store(&catalog->count, AIONIF_PYTHON_ENTRY + 1);
-    }
-    fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
-    return file;
 failed:
     if (file >= 0) {
         close(file);
