@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -10,19 +11,17 @@ import struct
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from aionif import NifExecutor
+from aionif import NifExecutor, load
 from aionif.cli import main
 from aionif.telemetry import top
-from tests.support import DEADLINE, gather, load_gallery
+from tests.support import DEADLINE, PROBE_CDEF, gather, load_gallery, run_child, run_on
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from aionif import NifLibrary
 
 
 COMMAND = "from aionif.cli import main; raise SystemExit(main())"
@@ -43,30 +42,35 @@ def look(pid: int) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_picture_of_a_running_program(run: Any, probe: NifLibrary) -> None:
-    crash = load_gallery().gallery_segv_read
-
-    async def program() -> subprocess.CompletedProcess[str]:
-        seen: list[subprocess.CompletedProcess[str]] = []
-        looker = threading.Thread(target=lambda: seen.append(look(os.getpid())))
-        async with NifExecutor(name="watched", max_workers=2) as executor:
-            looker.start()
-            while looker.is_alive():
-                await executor.execute_nif(probe.sleep_ms, 5)
-                await gather(lambda: executor.execute_nif(crash))
-        looker.join()
-        return seen[0]
-
-    with top.allow():
-        shown = run(program)
+def test_a_picture_of_a_running_program(backend: str, probe_path: Path) -> None:
+    """A program of its own: this one has called too many functions for a screen."""
+    shown = run_child(be_watched, backend, str(probe_path))
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert f"process {os.getpid()}" in shown.stdout
+    assert re.search(r"^process \d+", shown.stdout)
     assert re.search(r"^ *watched +[12] +[01] +[01] +[\d.]+ +\d+ +0", shown.stdout, re.MULTILINE)
     row = re.search(r"^ *watched +sleep_ms +([\d.]+) +([\d.]+) ms", shown.stdout, re.MULTILINE)
     assert row
     assert float(row[1]) > 0
     assert float(row[2]) >= 5
     assert re.search(r"gallery_segv_read .*SIGSEGV \d+", shown.stdout)
+
+
+def be_watched(backend: str, probe_path: str) -> None:
+    logging.getLogger("aionif").setLevel(logging.CRITICAL)
+    probe = load(probe_path, PROBE_CDEF)
+    crash = load_gallery().gallery_segv_read
+
+    async def program() -> None:
+        looker = threading.Thread(target=lambda: print(look(os.getpid()).stdout))
+        async with NifExecutor(name="watched", max_workers=2) as executor:
+            looker.start()
+            while looker.is_alive():
+                await executor.execute_nif(probe.sleep_ms, 5)
+                await gather(lambda: executor.execute_nif(crash))
+        looker.join()
+
+    with top.allow():
+        run_on(backend, program)
 
 
 def test_the_socket_is_private_and_goes_away() -> None:
