@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import contextvars
 import errno
+import fcntl
 import os
 import sys
 from functools import partial
@@ -170,6 +171,7 @@ def _read_file(descriptor: int, finder: Callable[[str, str], Any]) -> Any:
     if descriptor < 0:
         raise NifWorkerLost
     try:
+        fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)  # memory alone: anything else might block
         with open(descriptor, "rb", closefd=False) as file:
             return _message.read(memoryview(file.read()), finder)
     finally:

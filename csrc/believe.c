@@ -11,13 +11,13 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "passing.h"
 #include "process.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -164,23 +164,8 @@ struct aionif__record *aionif__believe(struct aionif__worker *worker, uint32_t p
 /* A result too large for its block comes as a memfd on the worker's socket. */
 static int receive_reply(struct aionif__process *process) {
     char byte;
-    struct iovec data = {&byte, 1};
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } ancillary = {0};
-    struct msghdr message = {.msg_iov = &data,
-                             .msg_iovlen = 1,
-                             .msg_control = ancillary.bytes,
-                             .msg_controllen = sizeof ancillary.bytes};
-    int descriptor = -1;
-    if (recvmsg(process->control, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) >= 0) {
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        if (header && header->cmsg_type == SCM_RIGHTS &&
-            header->cmsg_len == CMSG_LEN(sizeof descriptor)) {
-            memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-        }
-    }
+    int descriptor;
+    aionif__receive(process->control, &byte, 1, &descriptor, MSG_DONTWAIT);
     return descriptor;
 }
 

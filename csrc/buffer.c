@@ -10,6 +10,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "passing.h"
 #include "process.h"
 
 #include <errno.h>
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static struct {
@@ -79,21 +79,8 @@ int aionif_buffer_descriptor(uint32_t buffer) { return buffers[buffer].writable;
 static bool send_grant(const struct aionif__process *process, uint32_t buffer, bool writable) {
     struct aionif__grant grant = {buffers[buffer].address, buffers[buffer].length, writable, 0};
     int descriptor = writable ? buffers[buffer].writable : buffers[buffer].readable;
-    struct iovec data = {&grant, sizeof grant};
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof descriptor)];
-    } ancillary = {0};
-    struct msghdr message = {.msg_iov = &data,
-                             .msg_iovlen = 1,
-                             .msg_control = ancillary.bytes,
-                             .msg_controllen = sizeof ancillary.bytes};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof descriptor);
-    memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    ssize_t sent = sendmsg(process->control, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent =
+        aionif__pass(process->control, &grant, sizeof grant, &descriptor, 1, MSG_DONTWAIT);
     return sent == (ssize_t)sizeof grant || errno == EPIPE || errno == ECONNRESET;
 }
 

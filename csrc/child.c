@@ -15,6 +15,7 @@
 
 #include "fault.h"
 #include "modules.h"
+#include "passing.h"
 #include "segment.h"
 #include "state.h"
 #include "worker.h"
@@ -28,7 +29,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static const struct aionif__catalog *catalog;
@@ -100,20 +100,11 @@ void aionif_child_warm(void) {
 
 static bool take_grant(void) {
     struct aionif__grant grant;
-    struct iovec data = {&grant, sizeof grant};
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } ancillary = {0};
-    struct msghdr message = {.msg_iov = &data,
-                             .msg_iovlen = 1,
-                             .msg_control = ancillary.bytes,
-                             .msg_controllen = sizeof ancillary.bytes};
-    if (recvmsg(child.control, &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof grant) {
+    int descriptor;
+    if (aionif__receive(child.control, &grant, sizeof grant, &descriptor, 0) !=
+        (ssize_t)sizeof grant) {
         return false;
     }
-    int descriptor;
-    memcpy(&descriptor, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof descriptor);
     int access = grant.writable ? PROT_READ | PROT_WRITE : PROT_READ;
     void *map = mmap((void *)(uintptr_t)grant.address, grant.length, access, MAP_SHARED | MAP_FIXED,
                      descriptor, 0);

@@ -8,35 +8,17 @@
 #endif
 #include "seal.h"
 
+#include "passing.h"
+
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #ifndef SECCOMP_FILTER_FLAG_NEW_LISTENER
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
 #endif
-
-static bool hand_over(int descriptor, int socket) {
-    char byte = 'L';
-    struct iovec text = {&byte, 1};
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr message = {.msg_iov = &text,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
-    struct cmsghdr *part = CMSG_FIRSTHDR(&message);
-    part->cmsg_level = SOL_SOCKET;
-    part->cmsg_type = SCM_RIGHTS;
-    part->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(part), &descriptor, sizeof descriptor);
-    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
-}
 
 int aionif_seal_listen(const struct aionif_seal *seal, int socket) {
     if (!aionif__seal_is_sound(seal)) {
@@ -49,7 +31,7 @@ int aionif_seal_listen(const struct aionif_seal *seal, int socket) {
     if (listener < 0) {
         return errno;
     }
-    int failed = hand_over((int)listener, socket) ? 0 : errno;
+    int failed = aionif__pass(socket, "L", 1, &(int){(int)listener}, 1, 0) == 1 ? 0 : errno;
     close((int)listener); /* if it was not handed over, this ends all waiting, with ENOSYS */
     return failed;
 }

@@ -4,6 +4,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "passing.h"
 #include "process.h"
 
 #include <errno.h>
@@ -98,22 +99,8 @@ bool aionif__zygote_order(const struct aionif__process *process, int segment, in
                           int setup) {
     uint64_t serial = process->serial;
     int descriptors[] = {segment, process->bell, control, setup};
-    struct iovec data = {&serial, sizeof serial};
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof descriptors)];
-    } ancillary = {0};
-    struct msghdr message = {.msg_iov = &data,
-                             .msg_iovlen = 1,
-                             .msg_control = ancillary.bytes,
-                             .msg_controllen = sizeof ancillary.bytes};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof descriptors);
-    memcpy(CMSG_DATA(header), descriptors, sizeof descriptors);
-    return zygote >= 0 &&
-           sendmsg(zygote, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof serial;
+    return zygote >= 0 && aionif__pass(zygote, &serial, sizeof serial, descriptors, 4,
+                                       MSG_DONTWAIT) == (ssize_t)sizeof serial;
 }
 
 static struct aionif__worker *find_in(struct aionif__worker *list, uint64_t serial) {
@@ -168,16 +155,8 @@ static void take_news(struct news *news, size_t length, int descriptor) {
 /* 0: there is no more now. */
 static int receive(void) {
     struct news news;
-    struct iovec data = {&news, sizeof news};
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } ancillary = {0};
-    struct msghdr message = {.msg_iov = &data,
-                             .msg_iovlen = 1,
-                             .msg_control = ancillary.bytes,
-                             .msg_controllen = sizeof ancillary.bytes};
-    ssize_t got = recvmsg(zygote, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    int descriptor;
+    ssize_t got = aionif__receive(zygote, &news, sizeof news, &descriptor, MSG_DONTWAIT);
     if (got < 0) {
         if (errno != EAGAIN && errno != EINTR) {
             lose_zygote();
@@ -187,11 +166,6 @@ static int receive(void) {
     if (got < (ssize_t)offsetof(struct news, text)) { /* nothing: the other end is closed */
         lose_zygote();
         return 0;
-    }
-    int descriptor = -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header && header->cmsg_type == SCM_RIGHTS) {
-        memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
     }
     take_news(&news, (size_t)got, descriptor);
     return 1;
