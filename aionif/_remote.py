@@ -32,7 +32,6 @@ from aionif.errors import (
     NifError,
     NifExit,
     NifLimitExceeded,
-    NifWorkerLost,
 )
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def _result(answer: int, packed: Any, reply: int, plan: Plan, policy: NifPolicy)
 
 def _read_file(descriptor: int, finder: Callable[[str, str], Any]) -> Any:
     if descriptor < 0:
-        raise NifWorkerLost
+        raise ValueError("the memory it is said to be in did not come")
     try:
         fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)  # memory alone: anything else might block
         with open(descriptor, "rb", closefd=False) as file:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import ctypes
 import importlib
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
@@ -131,3 +133,16 @@ def say(text: str) -> None:
 
 def write_to(path: str, size: int) -> None:
     Path(path).write_bytes(bytes(size))
+
+
+# ---- in hostile workers ----
+
+
+def send_instead(count: int) -> bytes:
+    """Send so many ends of a pipe where the reply is to come, and then a reply of its own."""
+    reading, _ = os.pipe()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - one of them is the listing's own
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as sending:
+            if sending.type == socket.SOCK_SEQPACKET:
+                socket.send_fds(sending, [b"x"], [reading] * count)
+    return bytes(4 << 20)

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from aionif import NifArgumentError, NifError, NifExecutor, NifExit, NifTimeout, NifWorkerLost, load
-from tests.support import build_library, gather, run_on
+from tests import remote
+from tests.support import build_library, gather, holdings, run_on
 
 if TYPE_CHECKING:
     from aionif import NifLibrary
@@ -152,3 +153,23 @@ def test_leaving_without_a_word_is_an_exit(hostile: NifLibrary, probe: NifLibrar
 
 def test_a_worker_has_no_descriptor_of_another(hostile: NifLibrary, probe: NifLibrary) -> None:
     assert suffer(hostile.count_foreign, probe=probe) == [0]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_descriptors_that_are_no_reply_are_closed(count: int) -> None:
+    """The end of a pipe would block whoever reads it; of two neither is expected."""
+
+    async def main() -> None:
+        # One call a worker: the reply that it wrote as well would be taken for the next one's.
+        async with NifExecutor(
+            isolation="process", max_workers=1, max_calls_per_worker=1
+        ) as executor:
+            for _ in range(2):
+                await executor.execute_nif(remote.process_id)
+            before = holdings().descriptors
+            for _ in range(8):
+                with pytest.raises(NifArgumentError, match="'result' of the worker can't be read"):
+                    await executor.execute_nif(remote.send_instead, count, timeout=20)
+            assert holdings().descriptors <= before + 4  # a worker that is being replaced has some
+
+    run_on("asyncio", main)
