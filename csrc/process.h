@@ -36,14 +36,15 @@ void aionif__process_retire(struct aionif__worker *worker);
 void aionif__process_end(struct aionif__call *call);
 void aionif__process_fill(struct aionif__worker *worker, struct aionif__record *record,
                           struct aionif__call *call);
-/* True: it was over a limit, and is out of service. */
-bool aionif__process_sample(struct aionif__worker *worker);
 void aionif__process_reap(struct aionif_pool *pool);
 void aionif__process_stop(struct aionif_pool *pool);
 bool aionif__process_serves(const struct aionif__worker *worker);
 bool aionif__process_leaves(const struct aionif__worker *worker);
 void aionif__process_arm_all(void);
 void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif__process *process);
+
+/* limits.c: true: it was over a limit, and is out of service. */
+bool aionif__process_sample(struct aionif__worker *worker);
 
 /* believe.c: the record as far as it can be believed, in memory of ours; NULL: not over yet. */
 struct aionif__record *aionif__believe(struct aionif__worker *worker, uint32_t position,

@@ -1,0 +1,34 @@
+"""Worker processes under test: an executor of them, who they are, and whether they live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aionif import NifExecutor
+from tests.support import DEADLINE, run_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def with_executor(
+    function: Callable[..., Any], *, deadline: float = DEADLINE, **settings: Any
+) -> Any:
+    async def main() -> Any:
+        async with NifExecutor(isolation="process", **settings) as executor:
+            return await function(executor)
+
+    return run_on("asyncio", main, deadline=deadline)
+
+
+def workers_of(executor: NifExecutor) -> list[int]:
+    return executor._pools.processes()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
