@@ -135,9 +135,7 @@ class Caller:
     def _find_python_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         route = self._make_route(fn, policy)
         if policy is None:
-            if (
-                len(self._routes) >= _MOST_ROUTES
-            ):  # partials and bound methods are made anew each time
+            if len(self._routes) >= _MOST_ROUTES:  # bound methods are made anew each time
                 self._routes.clear()
             with suppress(TypeError):  # some callables can't be hashed
                 self._routes[fn] = route

@@ -34,6 +34,7 @@ NEWS = struct.Struct("<QiiiI")  # struct news of csrc/zygote.c
 STARTED, ENDED, NOT_STARTED = 1, 2, 3
 TAIL = 4096 - NEWS.size  # bytes of stderr that go with the news of a worker's end
 CHUNK = 65536
+_EXPENDABLE = 500  # of 1000: half of all memory, which the kernel adds to what a worker uses
 
 
 def _load_core(path: str) -> Any:
@@ -167,11 +168,21 @@ def _become_worker(core: Any, zygote: int, stderr: int, descriptors: list[int]) 
         # The zygote's own: with them a worker could pose as it, or kill its siblings.
         _close_all_but(descriptors)
         core.lib.aionif_forked()
+        _stand_in_for_the_parent()
         status = _work(core, zygote, segment, bell, control, setup)
     except BaseException:  # noqa: BLE001 - the end of this process, whatever it was
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def _stand_in_for_the_parent() -> None:
+    """Where memory runs out, the kernel is to end a worker, not the program that it works for."""
+    path = "/proc/self/oom_score_adj"
+    with suppress(OSError), open(path, "r+", encoding="ascii") as file:  # noqa: PTH123
+        score = int(file.read())
+        file.seek(0)
+        file.write(str(min(score + _EXPENDABLE, 1000)))
 
 
 def _close_all_but(kept: list[int]) -> None:

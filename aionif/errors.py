@@ -360,7 +360,13 @@ class NifWorkerLost(NifError):
         return f"{worker} was lost{_how_it_ended(self.exit_code)}"
 
     def _remedy(self) -> str:
-        return "The call may have run in part: repeat it only if that does no harm."
+        remedy = "The call may have run in part: repeat it only if that does no harm."
+        if self.exit_code == -Signals.SIGKILL:
+            remedy += (
+                " If the kernel killed it because it was out of memory, its log says so, and "
+                "NifLimits(resident_memory=...) ends such a call earlier."
+            )
+        return remedy
 
 
 def _how_it_ended(exit_code: int | None) -> str:

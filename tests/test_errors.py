@@ -257,7 +257,9 @@ MESSAGES = {
     ),
     "NifWorkerLost": (
         "worker process 77 was lost (killed by SIGKILL)\n"
-        "The call may have run in part: repeat it only if that does no harm."
+        "The call may have run in part: repeat it only if that does no harm. If the kernel killed "
+        "it because it was out of memory, its log says so, and NifLimits(resident_memory=...) ends "
+        "such a call earlier."
     ),
     "NifRejected": "the call was rejected: too many threads retired\nRestart the process.",
     "NifClosed": (

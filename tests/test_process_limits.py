@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,18 +15,24 @@ from aionif import (
     NifLimitExceeded,
     NifLimits,
     NifPolicy,
+    NifWorkerLost,
     load,
 )
 from tests import remote
 from tests.support import (
+    DEADLINE,
+    POLL,
     build_library,
+    run_child,
 )
 from tests.workers import with_executor
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from aionif import NifLibrary
+
+LITTLE = 256 << 20
 
 SOURCE = """
     #include <stdio.h>
@@ -95,3 +105,68 @@ def test_limits_of_python_code(
         assert error.value.limit == limit
 
     with_executor(main, max_workers=1, policy=policy)
+
+
+# ---- the kernel's own limit ----
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """Yield a control group whose processes have LITTLE bytes together."""
+    limit = limit_of_memory()
+    try:
+        limit.parent.mkdir()
+    except OSError as problem:
+        pytest.skip(f"no control group can be made here: {problem}")
+    try:
+        try:
+            limit.write_text(str(LITTLE), encoding="ascii")
+        except OSError as problem:
+            pytest.skip(f"memory can't be limited here: {problem}")
+        yield limit.parent
+    finally:
+        remove_group(limit.parent)
+
+
+def limit_of_memory() -> Path:
+    """Return the file that bounds the memory of a control group to be made; of either version."""
+    lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    groups = {names: path.lstrip("/") for _, names, path in (line.split(":", 2) for line in lines)}
+    ours = f"aionif-{os.getpid()}"
+    if "memory" in groups:
+        parent = Path("/sys/fs/cgroup/memory") / groups["memory"]
+        return parent / ours / "memory.limit_in_bytes"
+    return Path("/sys/fs/cgroup") / groups.get("", "") / ours / "memory.max"
+
+
+def remove_group(group: Path) -> None:
+    """Once its last process is gone, the zygote."""
+    deadline = time.monotonic() + DEADLINE
+    while group.exists():
+        try:
+            group.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL)
+
+
+def test_out_of_memory_the_kernel_ends_the_worker_and_not_the_program(little_memory: Path) -> None:
+    child = run_child(run_out_of_memory, str(little_memory))
+    assert (child.returncode, child.stdout) == (0, "worker lost\nworker lost\n"), child.stderr
+
+
+def run_out_of_memory(group: str) -> None:
+    """In a child, which has more memory than the worker gets to."""
+    (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
+    kept = bytearray(b"x") * (LITTLE // 2)
+
+    async def main(executor: NifExecutor) -> None:
+        for _ in range(2):
+            with pytest.raises(NifWorkerLost, match="out of memory") as lost:
+                await executor.execute_nif(remote.take_memory, LITTLE)
+            assert lost.value.exit_code == -signal.SIGKILL
+            print("worker lost", flush=True)
+
+    with_executor(main, max_workers=1)
+    assert kept
