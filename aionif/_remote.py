@@ -35,8 +35,6 @@ from aionif.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aionif.policy import NifPolicy
 
 __all__ = (
@@ -145,15 +143,19 @@ def _is_at_fault(function: Any) -> bool:
 
 def _result(answer: int, packed: Any, reply: int, plan: Plan, policy: NifPolicy) -> Any:
     finder = _only_plain if policy.plain_results else _find
+    most = policy.limits.result_size
     try:
         if answer & _ELSEWHERE:
-            value = _read_file(reply, finder)
+            message = _read_file(reply, most)
         else:
             length = min((answer & _LENGTH) - HEADER, SIZE - HEADER)
             start = ffi.cast("char *", packed.block.address + HEADER)
-            value = _message.read(ffi.buffer(start, max(length, 0)), finder)
+            message = ffi.buffer(start, _allowed(max(length, 0), most))
+        value = _message.read(message, finder)
         if answer & _ERROR:
             kind, what, text = value
+    except _TooLargeError as problem:
+        raise NifLimitExceeded(limit="result_size", allowed=most, **_where(plan)) from problem
     except Exception as problem:
         raise NifArgumentError(
             argument="result",
@@ -166,13 +168,24 @@ def _result(answer: int, packed: Any, reply: int, plan: Plan, policy: NifPolicy)
     return value
 
 
-def _read_file(descriptor: int, finder: Callable[[str, str], Any]) -> Any:
+class _TooLargeError(Exception):
+    pass
+
+
+def _allowed(size: int, most: int | None) -> int:
+    if most is not None and size > most:
+        raise _TooLargeError(f"{size} bytes")
+    return size
+
+
+def _read_file(descriptor: int, most: int | None) -> memoryview:
     if descriptor < 0:
         raise ValueError("the memory it is said to be in did not come")
     try:
         fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)  # memory alone: anything else might block
+        size = _allowed(os.fstat(descriptor).st_size, most)
         with open(descriptor, "rb", closefd=False) as file:
-            return _message.read(memoryview(file.read()), finder)
+            return memoryview(file.read(size))  # and no more, should it grow meanwhile
     finally:
         os.close(descriptor)
 

@@ -16,6 +16,7 @@ from aionif._bpf import encode, relocations
 from aionif._native import ffi, lib
 from aionif._profiles import program_of
 from aionif.errors import NifArgumentError, NifRejected
+from aionif.limits import KEPT_BY_PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -185,9 +186,8 @@ def pack_seal(code: list[Instruction]) -> Any:
 
 
 def _put_limits(seal: Any, limits: NifLimits, sandbox: Sandbox | None = None) -> None:
-    if sandbox is not None and not _may_start(
-        sandbox
-    ):  # the filter keeps that limit; as root, it is the only one that can
+    # Then the filter keeps that limit; for root it is the only one that can.
+    if sandbox is not None and not _may_start(sandbox):
         limits = replace(limits, processes=None)
     for index, name in enumerate(_LIMITS):
         limit = getattr(limits, name)
@@ -311,7 +311,7 @@ def seal_process(sandbox: Sandbox) -> SealReport:
         NifRejected: something that the policy requires is missing here. The process is then
             sealed in part, and should end.
     """
-    for name in ("resident_memory", "cpu_time"):
+    for name in KEPT_BY_PARENT:
         if getattr(sandbox.limits, name) is not None:
             raise NifArgumentError(
                 argument=name,

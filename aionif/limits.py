@@ -6,7 +6,10 @@ from dataclasses import dataclass, fields
 
 from aionif._checks import check_count, check_seconds
 
-__all__ = ("NO_LIMITS", "NifLimits")
+__all__ = ("KEPT_BY_PARENT", "NO_LIMITS", "NifLimits")
+
+KEPT_BY_PARENT = ("resident_memory", "cpu_time", "result_size")
+"""The limits that no process can keep by itself."""
 
 _MIB = 1 << 20
 _LEAST = {
@@ -15,6 +18,7 @@ _LEAST = {
     "open_files": 16,
     "file_size": 0,
     "processes": 0,
+    "result_size": 0,
 }
 
 
@@ -31,7 +35,9 @@ class NifLimits:
         counts. It does not bind root, for whom it is refused unless the sandbox lets a worker
         start neither.
 
-    The parent of a worker keeps `resident_memory` and `cpu_time`, so `seal_process` refuses them.
+    result_size: bytes of one result of a Python callable, pickled; what is larger is not read.
+
+    The parent of a worker keeps KEPT_BY_PARENT, so `seal_process` refuses them.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.
@@ -43,6 +49,7 @@ class NifLimits:
     open_files: int | None = None
     file_size: int | None = None
     processes: int | None = None
+    result_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

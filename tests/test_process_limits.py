@@ -107,6 +107,20 @@ def test_limits_of_python_code(
     with_executor(main, max_workers=1, policy=policy)
 
 
+@pytest.mark.parametrize("size", [1000, 1 << 20], ids=["in its block", "in memory of its own"])
+def test_a_result_that_is_too_large_is_not_read(size: int) -> None:
+    policy = NifPolicy(limits=NifLimits(result_size=size + 100))  # the pickle is a little longer
+
+    async def main(executor: NifExecutor) -> None:
+        assert await executor.execute_nif(bytes, size) == bytes(size)
+        for _ in range(2):
+            with pytest.raises(NifLimitExceeded, match="result_size limit of"):
+                await executor.execute_nif(bytes, size + 200)
+        assert await executor.execute_nif(bytes, size) == bytes(size)
+
+    with_executor(main, max_workers=1, policy=policy)
+
+
 # ---- the kernel's own limit ----
 
 

@@ -230,7 +230,7 @@ def test_a_limit_that_does_not_bind_root() -> None:
     assert run("lacking", "", "", nothing_starts, "root").lines[0].startswith("applied")
 
 
-@pytest.mark.parametrize("name", ["resident_memory", "cpu_time"])
+@pytest.mark.parametrize("name", ["resident_memory", "cpu_time", "result_size"])
 def test_a_limit_that_a_parent_keeps(name: str) -> None:
     with pytest.raises(NifArgumentError, match="parent of a worker"):
         seal_process(Sandbox.compute(limits=NifLimits(**{name: 10 * MIB})))
