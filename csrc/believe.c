@@ -161,12 +161,21 @@ struct aionif__record *aionif__believe(struct aionif__worker *worker, uint32_t p
     return call ? lost(worker) : record;
 }
 
-/* A result too large for its block comes as a memfd on the worker's socket. */
-static int receive_reply(struct aionif__process *process) {
+/* A result too large for its block comes as a memfd on the worker's socket. What comes after it would
+ * be taken for the reply to the next call, so whoever sends more than one is not asked again. */
+static int receive_reply(struct aionif__worker *worker) {
     char byte;
-    int descriptor;
-    aionif__receive(process->control, &byte, 1, &descriptor, MSG_DONTWAIT);
-    return descriptor;
+    int descriptor, another;
+    int control = worker->process->control;
+    aionif__receive(control, &byte, 1, &descriptor, MSG_DONTWAIT);
+    ssize_t more = aionif__receive(control, &byte, 1, &another, MSG_DONTWAIT);
+    if (more <= 0 && another < 0) {
+        return descriptor;
+    }
+    lie(worker);
+    close(another);
+    close(descriptor);
+    return -1;
 }
 
 void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call,
@@ -181,7 +190,7 @@ void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call
     if (call->plan->entry == AIONIF_PYTHON_ENTRY) {
         back = record->result.integer[0];
         if (back & ((uint64_t)1 << 62)) {
-            call->reply = receive_reply(worker->process);
+            call->reply = receive_reply(worker);
             back = sizeof *block;
         }
         back &= 0xffffffff;

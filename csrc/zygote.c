@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -47,6 +48,14 @@ void aionif__zygote_listen(int descriptor, uint64_t end_of) {
     epoll_ctl(ears, EPOLL_CTL_ADD, descriptor, &event);
 }
 
+static void lose_worker(struct aionif__worker *worker) {
+    aionif__process_kill(worker);
+    if (!worker->process->dead) {
+        worker->process->dead = true;
+        worker->process->wait_status = SIGKILL;
+    }
+}
+
 static void lose_zygote(void) {
     if (zygote < 0) {
         return;
@@ -56,16 +65,13 @@ static void lose_zygote(void) {
     /* Its workers die with it. What one of them has not claimed by now, no one else will lose. */
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
-            aionif__process_kill(pool->workers[i]);
-            pool->workers[i]->process->dead = true;
+            lose_worker(pool->workers[i]);
         }
         for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
-            aionif__process_kill(worker);
-            worker->process->dead = true;
+            lose_worker(worker);
         }
         if (pool->spare) {
-            aionif__process_kill(pool->spare);
-            pool->spare->process->dead = true;
+            lose_worker(pool->spare);
         }
     }
     aionif__notice(AIONIF_NOTICE_ZYGOTE_LOST, 0, 0, NULL, "");

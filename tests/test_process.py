@@ -231,7 +231,15 @@ def test_the_zygote_can_be_killed_too(probe: NifLibrary) -> None:
         await executor.execute_nif(probe.nothing)
         before = _zygote.pid
         assert before is not None
-        os.kill(before, signal.SIGKILL)
+
+        async def kill() -> None:
+            await anyio.sleep(0.05)
+            os.kill(before, signal.SIGKILL)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(kill)
+            with pytest.raises(NifWorkerLost, match="killed by SIGKILL"):
+                await executor.execute_nif(probe.sleep_ms, 10_000)
         with anyio.fail_after(10):
             while True:
                 try:
