@@ -34,7 +34,6 @@ _connections: dict[int, socket.socket] = {}
 def warm(control: int, wanted: dict[str, Any]) -> None:
     """Load what the first call, or its failure, would load."""
     import linecache  # noqa: PLC0415 - not in every worker
-    import mmap  # noqa: PLC0415, F401
 
     _load(wanted)
     for name in ("ascii", "latin-1", "utf-16"):
@@ -186,11 +185,7 @@ def _send(core: Any, control: int, message: Any, reply: int) -> int:
         return int(head + message.size)
     file = os.memfd_create("aionif-reply")
     try:
-        os.ftruncate(file, message.size)
-        import mmap  # noqa: PLC0415 - few need it
-
-        with mmap.mmap(file, message.size) as memory:
-            message.write(memory)
+        message.write_file(file)
         socket.send_fds(_connection(control), [b"r"], [file])
     finally:
         os.close(file)

@@ -11,18 +11,24 @@ load it too.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import BufferedReader
 
-__all__ = ("Message", "read")
+    FindClass = Callable[[str, str], Any]
+
+__all__ = ("Message", "read", "read_file")
 
 _HEAD = struct.Struct("<QQ")
 _EACH = struct.Struct("<QQ")
 _ALIGNMENT = 64
+_LONG = 1 << 16
+_AT_ONCE = 1024  # pieces: IOV_MAX
 
 
 class Message:
@@ -30,68 +36,135 @@ class Message:
 
     def __init__(self, value: Any) -> None:
         buffers: list[pickle.PickleBuffer] = []
-        self._pickle = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        pieces = (_pickle_long if _is_long(value) else _pickle)(value, buffers.append)
+        length = sum(map(len, pieces))
+        self.size = _HEAD.size + length
         if not buffers:
-            self._buffers: list[memoryview] = []
-            self.size = _HEAD.size + len(self._pickle)
+            self._pieces: list[bytes | memoryview] = [_HEAD.pack(length, 0), *pieces]
             return
-        self._buffers = [buffer.raw() for buffer in buffers]
-        self.size = _HEAD.size + _EACH.size * len(buffers) + len(self._pickle)
-        for view in self._buffers:
-            self.size = _aligned(self.size) + view.nbytes
+        views = [buffer.raw() for buffer in buffers]
+        self._pieces = [_HEAD.pack(length, len(views))]
+        self._pieces += [_EACH.pack(view.nbytes, not view.readonly) for view in views]
+        self._pieces += pieces
+        self.size += _EACH.size * len(views)
+        for view in views:
+            gap = -self.size % _ALIGNMENT
+            self._pieces += (bytes(gap), view)
+            self.size += gap + view.nbytes
 
     def write(self, memory: Any) -> None:
         """Write it to the start of a writable buffer."""
-        count = len(self._buffers)
-        _HEAD.pack_into(memory, 0, len(self._pickle), count)
-        at = _HEAD.size
-        for view in self._buffers:
-            _EACH.pack_into(memory, at, view.nbytes, not view.readonly)
-            at += _EACH.size
-        memory[at : at + len(self._pickle)] = self._pickle
-        at += len(self._pickle)
-        for view in self._buffers:
-            at = _aligned(at)
-            memory[at : at + view.nbytes] = view
-            at += view.nbytes
+        memory[: self.size] = b"".join(self._pieces)
+
+    def write_file(self, descriptor: int) -> None:
+        """Write it to the start of a file. Of new memory no page is mapped here, nor cleared."""
+        pieces = [memoryview(piece) for piece in self._pieces if len(piece)]
+        at = 0
+        while pieces:
+            written = os.pwritev(descriptor, pieces[:_AT_ONCE], at)
+            at += written
+            while pieces and written >= len(pieces[0]):
+                written -= len(pieces.pop(0))
+            if written:
+                pieces[0] = pieces[0][written:]
 
 
-def _aligned(at: int) -> int:
-    return (at + _ALIGNMENT - 1) & -_ALIGNMENT
+def _pickle(value: Any, take_buffer: Callable[[pickle.PickleBuffer], Any]) -> list[bytes]:
+    return [pickle.dumps(value, 5, buffer_callback=take_buffer)]
 
 
-def read(memory: Any, find_class: Callable[[str, str], Any] | None = None) -> Any:
-    """Return the object in `memory`; nothing of it stays there.
+def _pickle_long(value: Any, take_buffer: Callable[[pickle.PickleBuffer], Any]) -> list[bytes]:
+    """Slower, but what is long is not copied: a pickler writes it to its file as it is."""
+    pieces = _Pieces()
+    pickle.Pickler(pieces, 5, buffer_callback=take_buffer).dump(value)
+    return pieces
+
+
+class _Pieces(list[bytes]):
+    write = list.append
+
+
+def _is_long(value: Any) -> bool:
+    kind = type(value)
+    if kind is bytes or kind is str:
+        return len(value) >= _LONG
+    return kind is tuple and any(map(_is_long, value))
+
+
+def read(memory: Any, find_class: FindClass | None = None) -> Any:
+    """Return the object in memory that nobody writes to meanwhile; nothing of it stays there.
+
+    find_class: as that of an unpickler; where it returns None, the unpickler's own is asked.
 
     Raises:
         ValueError: the lengths are those of no message. Also whatever unpickling raises.
     """
-    length, count = _HEAD.unpack_from(memory, 0)
-    at = _HEAD.size
-    if count * _EACH.size > len(memory):
-        raise ValueError("a message with more buffers than it can hold")
-    sizes = [_EACH.unpack_from(memory, at + index * _EACH.size) for index in range(count)]
-    at += count * _EACH.size
-    if at + length > len(memory):
-        raise ValueError("a message longer than its memory")
-    stream = bytes(memory[at : at + length])
-    at += length
-    buffers: list[bytes | bytearray] = []
-    for size, writable in sizes:
-        at = _aligned(at)
-        if at + size > len(memory):
-            raise ValueError("a buffer longer than its memory")
-        buffers.append((bytearray if writable else bytes)(memory[at : at + size]))
-        at += size
+    start, length, places = _layout(memory, len(memory))
+    view = memoryview(memory)
+    stream = view[start : start + length]
+    buffers = [
+        (bytearray if writable else bytes)(view[at : at + size]) for at, size, writable in places
+    ]
     if find_class is None:
         return pickle.loads(stream, buffers=buffers)  # noqa: S301 - from our own worker, or parent
-    unpickler = _Unpickler(io.BytesIO(stream), buffers=buffers)
+    return _load(io.BytesIO(stream), buffers, find_class)
+
+
+def read_file(file: BufferedReader, size: int, find_class: FindClass) -> Any:
+    """Return the object in the first `size` bytes of a file, which may change or end meanwhile.
+
+    Long strings of bytes are read to where they stay. Raises as `read` does.
+    """
+    file.seek(0)
+    head = file.read(_HEAD.size)
+    _, count = _HEAD.unpack(head)
+    start, _, places = _layout(head + file.read(min(count * _EACH.size, size)), size)
+    buffers = [_read_buffer(file, *place) for place in places]
+    file.seek(start)
+    return _load(file, buffers, find_class)
+
+
+def _layout(memory: Any, size: int) -> tuple[int, int, list[tuple[int, int, int]]]:
+    """Return where the pickle begins, its length, and the place of each buffer."""
+    length, count = _HEAD.unpack_from(memory, 0)
+    start = _HEAD.size + count * _EACH.size
+    if start > size:
+        raise ValueError("a message with more buffers than it can hold")
+    if start + length > size:
+        raise ValueError("a message longer than its memory")
+    at = start + length
+    places = []
+    for index in range(count):
+        room, writable = _EACH.unpack_from(memory, _HEAD.size + index * _EACH.size)
+        at += -at % _ALIGNMENT
+        if at + room > size:
+            raise ValueError("a buffer longer than its memory")
+        places.append((at, room, writable))
+        at += room
+    return start, length, places
+
+
+def _read_buffer(file: BufferedReader, at: int, size: int, writable: int) -> bytes | bytearray:
+    file.seek(at)
+    if writable:
+        found: bytes | bytearray = bytearray(size)
+        got = file.readinto(found)
+    else:
+        found = file.read(size)
+        got = len(found)
+    if got != size:
+        raise ValueError("a message that ends early")
+    return found
+
+
+def _load(file: Any, buffers: list[Any], find_class: FindClass) -> Any:
+    unpickler = _Unpickler(file, buffers=buffers)
     unpickler.finder = find_class
     return unpickler.load()
 
 
 class _Unpickler(pickle.Unpickler):
-    finder: Callable[[str, str], Any]
+    finder: FindClass
 
     def find_class(self, module: str, name: str) -> Any:
         found = self.finder(module, name)

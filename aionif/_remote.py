@@ -35,6 +35,8 @@ from aionif.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aionif.policy import NifPolicy
 
 __all__ = (
@@ -105,7 +107,7 @@ def remote_packing(function: Any, plan: Plan, policy: NifPolicy) -> Packing:
         else:
             keep = buffer.Buffer(message.size)
             packed_block.grant(keep._memory.number, writable=False)  # noqa: SLF001 - its kin
-            message.write(keep.view())
+            message.write_file(keep._descriptor)  # noqa: SLF001
             address = keep.address
         packed = Packed((address, message.size, packed_block.address))
         packed.block = packed_block
@@ -146,12 +148,11 @@ def _result(answer: int, packed: Any, reply: int, plan: Plan, policy: NifPolicy)
     most = policy.limits.result_size
     try:
         if answer & _ELSEWHERE:
-            message = _read_file(reply, most)
+            value = _read_file(reply, most, finder)
         else:
             length = min((answer & _LENGTH) - HEADER, SIZE - HEADER)
             start = ffi.cast("char *", packed.block.address + HEADER)
-            message = ffi.buffer(start, _allowed(max(length, 0), most))
-        value = _message.read(message, finder)
+            value = _message.read(ffi.buffer(start, _allowed(max(length, 0), most)), finder)
         if answer & _ERROR:
             kind, what, text = value
     except _TooLargeError as problem:
@@ -178,14 +179,14 @@ def _allowed(size: int, most: int | None) -> int:
     return size
 
 
-def _read_file(descriptor: int, most: int | None) -> memoryview:
+def _read_file(descriptor: int, most: int | None, finder: Callable[[str, str], Any]) -> Any:
     if descriptor < 0:
         raise ValueError("the memory it is said to be in did not come")
     try:
         fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)  # memory alone: anything else might block
         size = _allowed(os.fstat(descriptor).st_size, most)
         with open(descriptor, "rb", closefd=False) as file:
-            return memoryview(file.read(size))  # and no more, should it grow meanwhile
+            return _message.read_file(file, size, finder)
     finally:
         os.close(descriptor)
 

@@ -62,6 +62,11 @@ class Buffer:
         """Where it is, here and in workers."""
         return self._memory.address
 
+    @property
+    def _descriptor(self) -> int:
+        """Of the memory as a file."""
+        return int(lib.aionif_buffer_descriptor(self._memory.number))
+
     def __buffer__(self, flags: int, /) -> memoryview:
         return memoryview(self._memory.view)
 
@@ -94,7 +99,7 @@ class Buffer:
                 problem="is larger than the buffer",
                 remedy=f"Pass at most {self.size} bytes.",
             )
-        descriptor, at = lib.aionif_buffer_descriptor(self._memory.number), 0
+        descriptor, at = self._descriptor, 0
         while at < source.nbytes:
             at += os.pwrite(descriptor, source[at:], at)
 
