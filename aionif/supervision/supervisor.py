@@ -155,6 +155,8 @@ class NifSupervisor(Supervisor):
                 swallows = False
                 await host.__aexit__(None, None, None)
         finally:
+            # From Python 3.12 on frames of the traceback lead back to this one.
+            del error, traceback
             self._host = self._server = None
             self._earlier_restarts += server.restarts
             _running.discard(self)

@@ -118,7 +118,7 @@ class NifHandle:
                 self._result = await execute_nif(fn, *args, **options)
                 self._outcome = "returned"
         except NifError as error:
-            # Without this frame, which holds the handle.
+            # Without this frame, which held the handle.
             self._error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
             self._outcome = "failed"
             if not self._waiting:
@@ -127,6 +127,8 @@ class NifHandle:
             if self._outcome == "running":
                 self._outcome = "cancelled"  # or the group is coming down; then it ended the same
             self._done.set()
+            # From Python 3.12 on frames of the traceback lead back to this one.
+            del self
 
 
 class NifTaskGroup:
