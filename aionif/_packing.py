@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import _cffi_backend as backend
 
-from aionif import buffer
+from aionif import _shared
 from aionif._abi import result_memory
 from aionif._arena import SIZE, Block
 from aionif._binding_cffi import CData, shape_of
 from aionif._native import ffi
 from aionif._submit import Packed, Packing
+from aionif.buffer import Buffer
 from aionif.errors import NifArgumentError
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ _LOWEST, _HIGHEST = 1 << 16, 1 << 47  # what is outside is no address: a flag, a
 _Span = tuple[int, int, int, bool]  # here, there, bytes, whether it can be written to for certain
 
 
-def packing_of(plan: Plan, *, is_session: bool) -> Packing:
+def packing_of(plan: Plan, warm: _shared.Warm | None, *, is_session: bool) -> Packing:
     """Return how calls of `plan` get their memory across."""
     if plan.ctype is None:
         pack_ctypes = partial(_pack_ctypes, is_session)
-        return Packing(_packer(plan, pack_ctypes), _unpack)
+        return Packing(_packer(plan, pack_ctypes, warm), _unpack)
     ctype = plan.ctype
     needs = (
         ctype.ellipsis
@@ -62,13 +63,14 @@ def packing_of(plan: Plan, *, is_session: bool) -> Packing:
         packer.is_sure = not isinstance(given, _OWNERS[1])
         return _pack_cffi(expected, argument, packer, is_session)
 
-    return Packing(_packer(plan, pack_one), _unpack)
+    return Packing(_packer(plan, pack_one, warm), _unpack)
 
 
 class _Packer:
     """The memory of one call while it is put together."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm: _shared.Warm | None) -> None:
+        self.warm = warm
         self.block = Block()
         self.keep: list[Any] = []
         self.back: list[_Span] = []
@@ -77,15 +79,17 @@ class _Packer:
 
     def add(self, address: int, size: int, *, writable: bool) -> int:
         """Return where the worker will find this memory."""
-        found = buffer.find(address, size)
+        found = _shared.find(address, size)
         if found is not None:
             self.block.grant(found[0], writable=found[1])
             return address
         there = self.block.take(size) if size <= SIZE // 2 else 0
         if not there:
-            large = buffer.Buffer(max(size, 1))
+            # Where a worker has once been let write, it can write for as long as it lives.
+            warm = None if writable else self.warm
+            large = _shared.Memory(max(size, 1), writable=writable, warm=warm)
             self.keep.append(large)
-            self.block.grant(large._memory.number, writable=writable)  # noqa: SLF001 - its kin
+            self.block.grant(large.number, writable=writable)
             there = large.address
             large.fill(ffi.buffer(ffi.cast("char *", address), size))
         else:
@@ -98,15 +102,15 @@ class _Packer:
 
 
 def _packer(
-    plan: Plan, pack_one: Callable[[int, Any, Any, _Packer], Any]
+    plan: Plan, pack_one: Callable[[int, Any, Any, _Packer], Any], warm: _shared.Warm | None
 ) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     memory = int(plan.struct.result_memory)
 
     def pack(given: tuple[Any, ...]) -> tuple[Any, ...]:
-        if any(isinstance(each, buffer.Buffer) for each in given):
-            given = tuple(e.view() if isinstance(e, buffer.Buffer) else e for e in given)
+        if any(isinstance(each, Buffer) for each in given):
+            given = tuple(e.view() if isinstance(e, Buffer) else e for e in given)
         arguments = given if plan.prepare is None else plan.prepare(given)
-        packer = _Packer()
+        packer = _Packer(warm)
         if memory:
             where = packer.block.take(memory)
             if not where:
@@ -166,7 +170,7 @@ def _pack_pointer(
         return argument
     size = _size_behind(argument, ctype)
     if size is None:
-        found = buffer.find(address, 1)
+        found = _shared.find(address, 1)
         if found is not None:
             packer.block.grant(found[0], writable=found[1])
             return argument
@@ -223,7 +227,7 @@ def _check_inside(argument: Any, ctype: Any, is_session: bool) -> None:  # noqa:
 def _check_value(value: Any, ctype: Any) -> None:
     if ctype.kind in ("pointer", "function"):
         address = int(ffi.cast("uintptr_t", value))
-        if _LOWEST <= address < _HIGHEST and buffer.find(address, 1) is None:
+        if _LOWEST <= address < _HIGHEST and _shared.find(address, 1) is None:
             raise NifArgumentError(
                 argument="args",
                 value=value,
@@ -305,5 +309,5 @@ def _check_ctypes_pointer(argument: Any, given: Any) -> Any:
     address = given.value if isinstance(given, ctypes.c_void_p) else given
     if address is None or (isinstance(address, int) and not _LOWEST <= address < _HIGHEST):
         return argument
-    known = isinstance(address, int) and buffer.find(address, 1) is not None
+    known = isinstance(address, int) and _shared.find(address, 1) is not None
     return argument if known else _refuse_pointer(given)

@@ -13,6 +13,7 @@ from aionif import _census, _zygote
 from aionif._native import ffi, lib
 from aionif._seal import compile_worker_seal, read_report
 from aionif._series import RESTARTS, FunctionStatistics, Series
+from aionif._shared import Warm
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected
 
@@ -117,6 +118,7 @@ class Pools:
         self._unsealed: set[str] = set()  # likewise
         self._restarts = dict.fromkeys(RESTARTS, 0)  # likewise
         self._series = Series()
+        self.warm = Warm()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._pools.values())
@@ -234,6 +236,7 @@ class Pools:
         """Drop the pools without a word to them: in the child of a fork they do not exist."""
         self._pools.clear()
         self._series.forget()
+        self.warm.forget()
 
     def stop(self) -> None:
         """End all threads and free the pools. After the last call has ended, or was given up."""
@@ -246,6 +249,7 @@ class Pools:
                 self._series.end(pool)
             lib.aionif_pool_stop(pool)
         _census.leave(self)
+        self.warm.close()
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -37,18 +37,21 @@ def make_setup(
     return Setup(main=main, python=tuple(python.items()), max_calls=max_calls)
 
 
-def plan_in_process(fn: Any, policy: NifPolicy, *, is_session: bool) -> tuple[Plan, Packing]:
+def plan_in_process(
+    fn: Any, policy: NifPolicy, pools: Pools, *, is_session: bool
+) -> tuple[Plan, Packing]:
     """Return a function's plan, known to worker processes, and how its arguments get there."""
+    warm = pools.warm if policy.sandbox is None else None
     try:
         plan = plan_of(fn)
     except NifArgumentError:
         if not callable(fn) or is_foreign(fn):
             raise
         plan = plan_of_callable(fn)
-        return plan, remote_packing(fn, plan, policy)
+        return plan, remote_packing(fn, plan, policy, warm)
     _zygote.ensure()
     _catalog.enter(plan)
-    return plan, packing_of(plan, is_session=is_session)
+    return plan, packing_of(plan, warm, is_session=is_session)
 
 
 def process_pool(pools: Pools, policy: NifPolicy, setup: Setup, plan: Plan) -> Any:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import _cffi_backend as backend
 
-from aionif import _message, buffer
+from aionif import _message
 from aionif._arena import HEADER, SIZE, Block
 from aionif._binding import Plan
 from aionif._native import THUNK, ffi, lib
 from aionif._report import CrashReport
+from aionif._shared import Memory
 from aionif._submit import Packed, Packing
 from aionif.errors import (
     NifArgumentError,
@@ -37,6 +38,7 @@ from aionif.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aionif._shared import Warm
     from aionif.policy import NifPolicy
 
 __all__ = (
@@ -94,7 +96,7 @@ def _explain(arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentE
     return NifArgumentError(argument="args", value=arguments, problem=f"can't be passed: {problem}")
 
 
-def remote_packing(function: Any, plan: Plan, policy: NifPolicy) -> Packing:
+def remote_packing(function: Any, plan: Plan, policy: NifPolicy, warm: Warm | None) -> Packing:
     """Return how calls of a Python callable get across."""
 
     def pack(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -105,9 +107,9 @@ def remote_packing(function: Any, plan: Plan, policy: NifPolicy) -> Packing:
             address = packed_block.take(message.size)
             message.write(ffi.buffer(ffi.cast("char *", address), message.size))
         else:
-            keep = buffer.Buffer(message.size)
-            packed_block.grant(keep._memory.number, writable=False)  # noqa: SLF001 - its kin
-            message.write_file(keep._descriptor)  # noqa: SLF001
+            keep = Memory(message.size, writable=False, warm=warm)
+            packed_block.grant(keep.number, writable=False)
+            message.write_file(keep.descriptor)
             address = keep.address
         packed = Packed((address, message.size, packed_block.address))
         packed.block = packed_block

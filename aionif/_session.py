@@ -107,7 +107,7 @@ class NifSession(Caller):
             raise NifClosed(resource="executor")
         executor = self._executor
         if executor._isolation == "process":  # noqa: SLF001
-            plan, packing = plan_in_process(fn, policy, is_session=True)
+            plan, packing = plan_in_process(fn, policy, executor._pools, is_session=True)  # noqa: SLF001
             pool = process_pool(executor._pools, self._policy, executor._setup, plan)  # noqa: SLF001
         else:
             pool = executor._pools.get(self._policy)  # noqa: SLF001

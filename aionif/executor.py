@@ -178,7 +178,7 @@ class NifExecutor(Caller):
         self._routes.clear()
 
     def _make_process_route(self, fn: Any, policy: NifPolicy) -> Route:
-        plan, packing = plan_in_process(fn, policy, is_session=False)
+        plan, packing = plan_in_process(fn, policy, self._pools, is_session=False)
         native = not packing.is_python
         strand = ffi.NULL if policy.thread_safe or not native else serial_strand(fn)
         pool = process_pool(self._pools, policy, self._setup, plan)

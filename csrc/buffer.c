@@ -6,7 +6,8 @@
  * no mapping of it can be made writable.
  *
  * When the last user lets go, the memory is given back at once, by a hole in the memfd; a mapping
- * that a worker still has then shows zeros, and is replaced when the addresses are used again. */
+ * that a worker still has then shows zeros, and is replaced when the addresses are used again. In the
+ * child of a fork that memory is its parent's still: there letting go is to unmap it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -23,6 +24,7 @@
 static struct {
     uint64_t address, length, generation;
     int writable, readable; /* descriptors */
+    pid_t owner;
     bool open;
 } buffers[AIONIF_BUFFERS];
 static uint64_t generations;
@@ -53,6 +55,7 @@ int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length) {
     buffers[buffer].generation = ++generations;
     buffers[buffer].writable = file;
     buffers[buffer].readable = readable;
+    buffers[buffer].owner = getpid();
     buffers[buffer].open = true;
     aionif__unlock();
     return 0;
@@ -66,8 +69,11 @@ void aionif_buffer_close(uint32_t buffer) {
     buffers[buffer].open = false;
     uint64_t address = buffers[buffer].address, length = buffers[buffer].length;
     int writable = buffers[buffer].writable, readable = buffers[buffer].readable;
+    bool owned = buffers[buffer].owner == getpid();
     aionif__unlock();
-    fallocate(writable, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)length);
+    if (owned) {
+        fallocate(writable, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)length);
+    }
     mmap((void *)(uintptr_t)address, length, PROT_NONE,
          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     close(writable);

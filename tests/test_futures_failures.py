@@ -14,6 +14,7 @@ from concurrent.futures import (
     Future,
     wait,
 )
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,8 @@ def test_kills_at_any_moment_lose_nothing_and_repeat_nothing(tmp_path: Path) -> 
             thread.start()
         while any(thread.is_alive() for thread in threads):
             for pid in workers_of(executor)[:1]:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just died
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(chance.uniform(0.005, 0.03))
         errors = [future.exception() for future in futures]
     noted = [int(line) for line in log.read_text().split()]

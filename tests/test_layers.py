@@ -38,7 +38,7 @@ LAYERS = (
     ("errors",),
     ("_native", "_syscalls", "telemetry", "telemetry.log"),
     ("_arena", "_binding", "_bpf", "_checks", "_series", "_zygote"),
-    ("_census",),
+    ("_census", "_shared"),
     ("_binding_cffi", "_binding_ctypes", "_catalog", "_crash", "_profiles", "buffer", "limits"),
     ("sandbox",),
     ("policy",),

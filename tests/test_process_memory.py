@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from aionif import (
     Buffer,
     NifArgumentError,
     NifExecutor,
+    NifPolicy,
     NifSignal,
+    Sandbox,
+    _shared,
     load,
 )
 from tests.support import (
@@ -32,6 +36,11 @@ SOURCE = """
     struct pair { long one; char *text; };
     struct five { long values[5]; };
     void fill(unsigned char *bytes, long length, int value) { memset(bytes, value, length); }
+    long sum_of(const unsigned char *bytes, long length) {
+        long sum = 0;
+        for (long i = 0; i < length; i++) sum += bytes[i];
+        return sum;
+    }
     unsigned long address_of(const void *bytes) { return (unsigned long)bytes; }
     long first(const struct pair *pair) { return pair->one; }
     struct five five(long start) {
@@ -49,6 +58,7 @@ CDEF = """
     struct pair { long one; char *text; };
     struct five { long values[5]; };
     void fill(unsigned char *, long, int);
+    long sum_of(const unsigned char *, long);
     unsigned long address_of(const void *);
     long first(const struct pair *);
     struct five five(long);
@@ -171,3 +181,78 @@ def test_buffers_give_their_memory_back() -> None:
     del kept
     assert holdings().descriptors <= before + 1
     assert Buffer(1 << 20).address in addresses
+
+
+def test_a_child_of_a_fork_leaves_the_parents_memory_alone() -> None:
+    buffer = Buffer(100)
+    buffer.fill(b"kept")
+    child = os.fork()
+    if not child:
+        buffer.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert bytes(buffer.view()[:4]) == b"kept"
+
+
+# ---- memory that stays warm ----
+
+
+async def where(executor: NifExecutor, library: NifLibrary, size: int, **options: Any) -> int:
+    """Return where a worker found an argument of this size, which it found whole."""
+    data = os.urandom(size)
+    assert await executor.execute_nif(library.sum_of, data, size, **options) == sum(data)
+    address: int = await executor.execute_nif(library.address_of, data, **options)
+    return address
+
+
+def test_large_arguments_find_the_memory_of_earlier_ones(library: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        first = await where(executor, library, 1 << 20)
+        assert await where(executor, library, 1 << 20) == first
+        assert await where(executor, library, 1 << 19) == first
+        assert await where(executor, library, 3 << 20) != first
+        assert await executor.execute_nif(len, bytes(1 << 20)) == 1 << 20
+
+    with_executor(main, max_workers=1)
+
+
+def test_memory_that_a_worker_may_write_to_is_not_used_again(library: NifLibrary) -> None:
+    size = 1 << 20
+
+    async def main(executor: NifExecutor) -> None:
+        warm = await where(executor, library, size)
+        memory = bytearray(size)
+        await executor.execute_nif(library.fill, memory, size, 1)
+        assert bytes(memory) == b"\1" * size
+        assert await where(executor, library, size) == warm
+
+    before = holdings().descriptors
+    with_executor(main, max_workers=1)
+    assert holdings().descriptors <= before
+
+
+def test_in_a_sandbox_no_memory_is_used_again(library: NifLibrary) -> None:
+    """Another worker could look at it."""
+    policy = NifPolicy(sandbox=Sandbox.compute(mode="best_effort"))
+
+    async def main(executor: NifExecutor) -> int:
+        await where(executor, library, 1 << 20)
+        return len(executor._pools.warm._files)
+
+    assert with_executor(main, max_workers=1, policy=policy) == 0
+
+
+def test_what_stays_warm_is_bounded_and_given_back() -> None:
+    before = holdings().descriptors
+    warm = _shared.Warm()
+    for room in (40 << 20, *[1 << 20] * 50):
+        memories = [_shared.Memory(room, writable=False, warm=warm) for _ in range(3)]
+        assert all(bytes(memory.view[0:4]) == bytes(4) for memory in memories)
+        del memories
+    assert holdings().descriptors <= before + 2 * _shared._MOST_FILES
+    assert sum(file.length for file in warm._files) <= _shared._MOST_WARM
+    kept = _shared.Memory(1 << 20, writable=False, warm=warm)
+    warm.close()
+    assert holdings().descriptors <= before + 2
+    del kept
+    assert holdings().descriptors <= before
