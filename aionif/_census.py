@@ -10,6 +10,7 @@ Exporters read in threads of their own, so a pool is freed only once it is out o
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Protocol
@@ -39,11 +40,13 @@ class Totals:
     """What executors of one name have counted, and what they do now.
 
     counts: by the names of fields of Statistics. restarts: by reason.
+    breakers: of each function, how many are in each state, and "openings" so far.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
     functions: dict[Key, Tally] = field(default_factory=dict)
+    breakers: dict[Key, Counter[str]] = field(default_factory=dict)
 
     def merge(self, other: Totals) -> None:
         """Add another one's."""
@@ -52,6 +55,8 @@ class Totals:
                 mine[name] = mine.get(name, 0) + value
         for key, tally in other.functions.items():
             self.functions.setdefault(key, Tally()).merge(tally)
+        for key, breakers in other.breakers.items():
+            self.breakers.setdefault(key, Counter()).update(breakers)
 
 
 class Member(Protocol):

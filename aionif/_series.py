@@ -188,12 +188,17 @@ class Series:
         self._ended: dict[Key, Tally] = {}
         self._known: set[Key] = set()
 
-    def find(self, pool: Any, function: str, library: str | None) -> Any:
-        """Return where calls of a function in `pool` are counted; NULL if there is no memory."""
+    def key(self, function: str, library: str | None) -> Key:
+        """Return what a function is counted under."""
         key = (_UNNAMED, library) if function.startswith("function at ") else (function, library)
         if key not in self._known and len(self._known) >= MOST_FUNCTIONS:
             key = (OTHER, None)
         self._known.add(key)
+        return key
+
+    def find(self, pool: Any, function: str, library: str | None) -> Any:
+        """Return where calls of a function in `pool` are counted; NULL if there is no memory."""
+        key = self.key(function, library)
         of_pool = self._of_pools.setdefault(pool, {})
         if key not in of_pool:
             series = lib.aionif_series_open(pool)

@@ -15,7 +15,7 @@ from aionif._submit import (
     settle_inline,
 )
 from aionif.errors import NifArgumentError
-from aionif.policy import NifPolicy, check_policy, refuse_sandbox
+from aionif.policy import NifPolicy, check_policy, check_tier
 
 __all__ = ("call_nif", "inline_route")
 
@@ -31,7 +31,7 @@ def inline_route(fn: Any, policy: NifPolicy | None, *, is_awaited: bool = False)
     own = fn.policy if isinstance(fn, NifFunction) else None
     check_policy(policy)
     policy = policy or own or _DEFAULT_POLICY
-    refuse_sandbox(policy, "inline")
+    check_tier(policy, "inline")
     if not policy.thread_safe:
         raise NifArgumentError(
             argument="policy",

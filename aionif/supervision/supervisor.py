@@ -9,6 +9,7 @@ from weakref import WeakSet
 import anyio
 from anyio import get_cancelled_exc_class
 
+from aionif._checks import check_callable
 from aionif.errors import NifClosed
 from aionif.supervision._report import Reporter, SupervisorReport
 from aionif.supervision._server import Server, state_of
@@ -21,7 +22,6 @@ from aionif.supervision.spec import (
     Settings,
     Strategy,
     Supervisor,
-    check_callable,
 )
 
 if TYPE_CHECKING:
