@@ -99,6 +99,11 @@ class NifSupervisor(Supervisor):
         return self._settings.name
 
     @property
+    def strategy(self) -> Strategy:
+        """As it was given."""
+        return self._settings.strategy
+
+    @property
     def restarts(self) -> int:
         """The restarts that counted, since it was made: one a failure, however many it took along.
 
