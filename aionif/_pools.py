@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aionif._breakers import Breaker
     from aionif._seal import SealReport
     from aionif.breaker import NifBreaker
+    from aionif.errors import NifError
     from aionif.policy import NifPolicy
 
 __all__ = ("Pools", "Setup", "Statistics", "seal_of")
@@ -227,6 +228,12 @@ class Pools:
         """Return where calls of a function in one of these pools are counted."""
         with _census.guard:
             return self._series.find(pool, plan.name, plan.library)
+
+    def count_inline_failure(self, plan: Plan, error: NifError) -> None:
+        """Count an inline call that failed: there is no pool that would."""
+        with _census.guard:
+            self._series.count_failure(plan.name, plan.library, error)
+        _census.enter(self)
 
     def breaker(
         self, settings: NifBreaker, plan: Plan, on_change: Callable[[Plan], None]

@@ -108,7 +108,7 @@ class Route:
         "is_closed",
         "is_plain",
         "lasts",
-        "on_crash",
+        "on_failure",
         "permit",
         "plan",
         "policy",
@@ -133,7 +133,7 @@ class Route:
         resource: str = "executor",
         is_closed: Callable[[], bool] = lambda: False,
         packing: Packing | None = None,
-        on_crash: Callable[[], None] | None = None,
+        on_failure: Callable[[NifError], None] | None = None,
         series: Any = ffi.NULL,
     ) -> None:
         self.plan = plan
@@ -147,7 +147,7 @@ class Route:
         self.rejects_when_full = rejects_when_full
         self.resource = resource  # what it is that may be closed
         self.is_closed = is_closed
-        self.on_crash = on_crash  # told of each crash
+        self.on_failure = on_failure  # told of each call that failed, or was refused
         self.permit: Permit | None = None  # of a breaker, which is told how calls end
         self.lasts = True  # for calls to come, too
         self.waits_on_cancel = policy.on_cancel == "wait"
@@ -281,8 +281,8 @@ def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
         error.allowed = getattr(route.policy.limits, error.limit)
     if isinstance(error, NifArgumentError) and route.policy.sandbox is not None:
         error.remedy = "Call it once, or preload what it needs, before its workers are sealed."
-    if route.on_crash is not None and isinstance(error, NifCrash):
-        route.on_crash()
+    if route.on_failure is not None:
+        route.on_failure(error)
     call_failed(error, duration)
     if route.permit is not None and isinstance(error, _CRASHES):
         route.permit.crashed()
@@ -341,6 +341,8 @@ def refusal(route: Route, door: Any, outcome: int, timeout: float | None) -> Nif
             remedy="Shed load, or raise the limits of this process.",
             **where(route),
         )
+    if route.on_failure is not None:
+        route.on_failure(error)
     call_failed(error)
     return error
 

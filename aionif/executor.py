@@ -24,7 +24,7 @@ from aionif._session import NifSession
 from aionif._strands import forget_strands, serial_strand
 from aionif._submit import Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
-from aionif.errors import NifArgumentError, NifClosed
+from aionif.errors import NifArgumentError, NifClosed, NifCrash
 from aionif.inline import inline_route
 from aionif.policy import Isolation, NifPolicy, check_policy, check_tier
 from aionif.telemetry.log import warn
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aionif._binding import Plan
+    from aionif.errors import NifError
 
 __all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
 
@@ -145,7 +146,7 @@ class NifExecutor(Caller):
         if self._isolation == "process" or moved:
             return self._guard(self._make_process_route(fn, policy), policy)
         if self._isolation == "inline":
-            return inline_route(fn, policy, is_awaited=True)
+            return inline_route(fn, policy, self._pools.count_inline_failure)
         is_moving = policy.breaker is not None and policy.breaker.then == "process"
         detour = partial(self._detour, fn, policy) if is_moving else None
         return self._guard(self._make_thread_route(fn, policy), policy, detour)
@@ -180,7 +181,7 @@ class NifExecutor(Caller):
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
-            on_crash=partial(self._move, plan) if self._isolation == "auto" else None,
+            on_failure=partial(self._move, plan) if self._isolation == "auto" else None,
             series=self._pools.series(pool, plan),
         )
 
@@ -190,8 +191,8 @@ class NifExecutor(Caller):
         except NifArgumentError:
             return callable(fn) and not is_foreign(fn)  # Python runs in processes alone
 
-    def _move(self, plan: Plan) -> None:
-        if plan.address not in self._moved:
+    def _move(self, plan: Plan, error: NifError) -> None:
+        if isinstance(error, NifCrash) and plan.address not in self._moved:
             self._moved.add(plan.address)
             self._forget(plan)
             warn("function_moved", function=plan.name, library=plan.library, tier="process")
