@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib import resources as _resources
 
 from aionif._binding import NifFunction
+from aionif._breakers import BreakerStatistics
 from aionif._learn import Lesson, learn_sandbox
 from aionif._seal import SealNote, SealReport, seal_process
 from aionif._series import FunctionStatistics, Histogram
+from aionif.breaker import NifBreaker
 from aionif.buffer import Buffer
 from aionif.errors import (
     CrashReport,
@@ -41,6 +43,7 @@ from aionif.supervision.task_group import NifHandle, NifTaskGroup
 
 __all__ = (
     "Backoff",
+    "BreakerStatistics",
     "Buffer",
     "ChildCounts",
     "ChildInfo",
@@ -52,6 +55,7 @@ __all__ = (
     "Lesson",
     "MaxRestartsExceeded",
     "NifArgumentError",
+    "NifBreaker",
     "NifCancelled",
     "NifClosed",
     "NifCrash",

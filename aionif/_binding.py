@@ -92,6 +92,11 @@ class Plan:
             },
         )
 
+    @property
+    def identity(self) -> object:
+        """What is the same for all plans of one function."""
+        return self.address or self  # of a Python callable there is one plan, without an address
+
 
 class NifFunction:
     """A function with a plan. `policy` is its library's; None: the executor's."""

@@ -24,6 +24,7 @@ from aionif.errors import NifArgumentError
 from aionif.policy import check_policy
 
 if TYPE_CHECKING:
+    from aionif._binding import Plan
     from aionif.policy import NifPolicy
 
 __all__ = ("Caller",)
@@ -71,49 +72,54 @@ class Caller:
             route = None
         if route is None:
             route = self._find_route(fn, policy)
-        if seat not in self._seats:
-            self._take_seat(seat)
-        door = seat.door
-        given = args
-        if seat.lines and not route.rejects_when_full:  # tasks wait for room, perhaps of this pool
-            args = prepared(route, args)
-            result = await submit_in_line(route, seat, args, timeout)
-        elif timeout is None and route.is_plain:  # capture() again, at half the price
-            try:
-                if route.prepare is not None:
-                    args = route.prepare(args)
-                door.target = route.target
-                result = route.capture(*args)
-            except CONVERSION_ERRORS as problem:
-                door.target = ffi.NULL
-                raise complaint(route.plan, args, problem) from problem
-        else:
-            args = prepared(route, args)
-            result = capture(route, door, args, timeout)
-        outcome = door.outcome
-        if outcome > _YIELD:
-            if outcome in _UNTAKEN and not (outcome == _FULL and route.rejects_when_full):
+        try:
+            if seat not in self._seats:
+                self._take_seat(seat)
+            door = seat.door
+            given = args
+            if seat.lines and not route.rejects_when_full:  # tasks wait, perhaps for this pool
+                args = prepared(route, args)
                 result = await submit_in_line(route, seat, args, timeout)
-                outcome = door.outcome
-            if outcome == _PENDING:
-                # No coroutine of its own for the wait: it would be most of what a call in flight
-                # takes of memory.
-                call = door.call
+            elif timeout is None and route.is_plain:  # capture() again, at half the price
                 try:
-                    kind = await seat.enlist(call, args, route)
-                except BaseException:
-                    await seat.give_up(call, args, route)
-                    raise
-                result = result_of(route, seat, call, kind, timeout)
-            elif outcome > _YIELD:
+                    if route.prepare is not None:
+                        args = route.prepare(args)
+                    door.target = route.target
+                    result = route.capture(*args)
+                except CONVERSION_ERRORS as problem:
+                    door.target = ffi.NULL
+                    raise complaint(route.plan, args, problem) from problem
+            else:
+                args = prepared(route, args)
+                result = capture(route, door, args, timeout)
+            outcome = door.outcome
+            if outcome > _YIELD:
+                if outcome in _UNTAKEN and not (outcome == _FULL and route.rejects_when_full):
+                    result = await submit_in_line(route, seat, args, timeout)
+                    outcome = door.outcome
+                if outcome == _PENDING:
+                    # No coroutine of its own for the wait: it would be most of what a call in
+                    # flight takes of memory.
+                    call = door.call
+                    try:
+                        kind = await seat.enlist(call, args, route)
+                    except BaseException:
+                        await seat.give_up(call, args, route)
+                        raise
+                    result = result_of(route, seat, call, kind, timeout)
+                elif outcome > _YIELD:
+                    seat.owe_turn()
+                    raise refusal(route, door, outcome, timeout)  # noqa: TRY301 - not abstract
+            if outcome == _YIELD:
                 seat.owe_turn()
-                raise refusal(route, door, outcome, timeout)
-        if outcome == _YIELD:
-            seat.owe_turn()
-        if route.unpack is not None:
-            result = route.unpack(result, args, door)
-        finish = route.plan.finish
-        return result if finish is None else finish(result, given)
+            if route.unpack is not None:
+                result = route.unpack(result, args, door)
+            finish = route.plan.finish
+            return result if finish is None else finish(result, given)
+        except BaseException:
+            if route.permit is not None:
+                route.permit.withdraw()  # it may have been a probe, and none must be waited for
+            raise
 
     def _find_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         check_policy(policy)
@@ -127,10 +133,25 @@ class Caller:
         key: Any = (plan, policy)
         route = self._routes.get(key)
         if route is None:
-            route = self._routes[key] = self._make_route(fn, policy or own)
+            route = self._make_route(fn, policy or own)
+            self._keep(key, route)
         if isinstance(fn, NifFunction) and policy is None:
-            self._routes[fn] = route  # its plan and policy never change
+            self._keep(fn, route)  # its plan and policy never change
         return route
+
+    def _keep(self, key: Any, route: Route) -> None:
+        """Have further calls take a route, too, if they may."""
+        if route.lasts:
+            self._routes[key] = route
+            # Where a breaker has opened since the route was made, it looked for it in vain.
+            if route.permit is not None and not route.permit.holds():
+                self._routes.pop(key, None)
+
+    def _forget(self, plan: Plan) -> None:
+        """Have further calls of a function look for their route anew."""
+        for key, route in list(self._routes.items()):
+            if route.plan.identity == plan.identity:
+                self._routes.pop(key, None)
 
     def _find_python_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         route = self._make_route(fn, policy)
@@ -138,7 +159,7 @@ class Caller:
             if len(self._routes) >= _MOST_ROUTES:  # bound methods are made anew each time
                 self._routes.clear()
             with suppress(TypeError):  # some callables can't be hashed
-                self._routes[fn] = route
+                self._keep(fn, route)
         return route
 
     def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:

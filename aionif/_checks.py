@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 from aionif.errors import NifArgumentError
 
-__all__ = ("check_choice", "check_count", "check_seconds")
+__all__ = ("check_callable", "check_choice", "check_count", "check_seconds", "check_span")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Raise NifArgumentError unless `value` can be called, and is done when it returns."""
+    if inspect.iscoroutinefunction(value):
+        raise NifArgumentError(
+            argument=name,
+            value=value,
+            problem="is a coroutine function, which nobody would await",
+            remedy="Give a plain function; it may send to a stream, or start a task.",
+        )
+    if not callable(value):
+        raise NifArgumentError(
+            argument=name, value=value, problem="can't be called", remedy="Give a function."
+        )
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -48,3 +64,16 @@ def check_seconds(name: str, value: object) -> float:
             remedy="Use a number of seconds, or leave it out for no limit.",
         )
     return float(value)
+
+
+def check_span(name: str, value: object) -> float:
+    """Return `value` as seconds; raise NifArgumentError unless it is a number above 0."""
+    seconds = check_seconds(name, value)
+    if not seconds:
+        raise NifArgumentError(
+            argument=name,
+            value=value,
+            problem="is no span of time",
+            remedy="Use a number of seconds above 0.",
+        )
+    return seconds

@@ -31,12 +31,11 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from aionif._binding import NifFunction
 from aionif._native import door, ffi, lib
+from aionif._remote import lives_on
 from aionif._submit import capture, prepared, refusal, result_of
 from aionif._wakeup import Seat
 
@@ -213,6 +212,7 @@ class Driver:
             return None
 
     def _begin(self, item: _Item) -> None:
+        route = None
         try:
             route = self._route_of(item)
             arguments = prepared(route, item.arguments)
@@ -222,7 +222,7 @@ class Driver:
                 return
             result = _converted(route, result, arguments, item, door())
         except BaseException as error:
-            self._end(item, None, error)
+            self._end(item, None, error, route)
             if isinstance(error, KeyboardInterrupt):
                 raise
         else:
@@ -234,7 +234,7 @@ class Driver:
             function = partial(function, **item.keywords)
         # The executor keeps the routes that come without a policy, and with them the function. A
         # bound method or a partial must not be kept: somebody waits for what it holds to be freed.
-        if _lasts(function):
+        if lives_on(function):
             known = self._executor._routes.get(function)  # noqa: SLF001 - its front
             return known or self._executor._find_route(function, None)  # noqa: SLF001
         return self._executor._find_route(function, self._policy)  # noqa: SLF001
@@ -257,7 +257,11 @@ class Driver:
             raise refusal(route, own, own.outcome, None)
         return True, result
 
-    def _end(self, item: _Item, result: Any, error: BaseException | None) -> None:
+    def _end(
+        self, item: _Item, result: Any, error: BaseException | None, route: Route | None = None
+    ) -> None:
+        if route is not None and route.permit is not None:
+            route.permit.withdraw()
         with self._lock:
             self._under_way -= 1
             if self._refusal is not None:
@@ -336,9 +340,8 @@ class Driver:
         except BaseException as error:  # noqa: BLE001 - the future's, whatever it is
             if kind == lib.AIONIF_EVENT_UNSERVED:
                 self._break(str(error))
-                self._end(item, None, _because(BrokenProcessPool(str(error)), error))
-            else:
-                self._end(item, None, error)
+                error = _because(BrokenProcessPool(str(error)), error)
+            self._end(item, None, error, route)
         else:
             self._end(item, result, None)
 
@@ -351,14 +354,6 @@ class Driver:
         for item in dropped:
             if item.future.set_running_or_notify_cancel():
                 item.future.set_exception(BrokenProcessPool(problem))
-
-
-def _lasts(function: Any) -> bool:
-    """Whether a callable lives as long as its module anyway."""
-    kind = type(function)
-    if kind is BuiltinFunctionType:
-        return isinstance(function.__self__, ModuleType)
-    return kind is FunctionType or kind is NifFunction
 
 
 def _converted(

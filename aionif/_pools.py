@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aionif import _census, _zygote
+from aionif._breakers import Breakers, BreakerStatistics
 from aionif._native import ffi, lib
 from aionif._seal import compile_worker_seal, read_report
 from aionif._series import RESTARTS, FunctionStatistics, Series
@@ -18,10 +19,13 @@ from aionif._syscalls import number_of
 from aionif.errors import NifRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aionif._binding import Plan
+    from aionif._breakers import Breaker
     from aionif._seal import SealReport
+    from aionif.breaker import NifBreaker
+    from aionif.errors import NifError
     from aionif.policy import NifPolicy
 
 __all__ = ("Pools", "Setup", "Statistics", "seal_of")
@@ -76,6 +80,7 @@ class Statistics:
     unsealed: parts of sandboxes that are not in force here (in words; empty if none).
     restarts: workers that had to be replaced, by those reasons that there were.
     functions: counts and durations of each function.
+    breakers: the circuit breakers of those functions that have one.
     """
 
     submitted: int
@@ -99,6 +104,7 @@ class Statistics:
     restarts: Mapping[str, int]
     functions: tuple[FunctionStatistics, ...]
     unsealed: tuple[str, ...] = ()
+    breakers: tuple[BreakerStatistics, ...] = ()
 
 
 _COUNTS = [field.name for field in fields(Statistics) if field.type == "int"]
@@ -119,6 +125,7 @@ class Pools:
         self._restarts = dict.fromkeys(RESTARTS, 0)  # likewise
         self._series = Series()
         self.warm = Warm()
+        self._breakers = Breakers()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._pools.values())
@@ -209,6 +216,7 @@ class Pools:
             unsealed=tuple(sorted(missing)),
             restarts={reason: count for reason, count in totals.restarts.items() if count},
             functions=tuple(tally.freeze(*key) for key, tally in functions),
+            breakers=self._breakers.statistics(),
         )
 
     def totals(self) -> _census.Totals:
@@ -216,12 +224,30 @@ class Pools:
         counts, restarts = dict(self._ended), dict(self._restarts)
         for pool in list(self):
             _add(counts, restarts, pool)
-        return _census.Totals(counts, restarts, self._series.totals())
+        return _census.Totals(counts, restarts, self._series.totals(), self._breakers.totals())
 
     def series(self, pool: Any, plan: Plan) -> Any:
         """Return where calls of a function in one of these pools are counted."""
         with _census.guard:
             return self._series.find(pool, plan.name, plan.library)
+
+    def count_inline_failure(self, plan: Plan, error: NifError) -> None:
+        """Count an inline call that failed: there is no pool that would."""
+        with _census.guard:
+            self._series.count_failure(plan.name, plan.library, error)
+        _census.enter(self)
+
+    def breaker(
+        self, settings: NifBreaker, plan: Plan, on_change: Callable[[Plan], None]
+    ) -> Breaker:
+        """Return the breaker of a function; on_change: told of its plan when calls may not pass."""
+        with _census.guard:
+            key = self._series.key(plan.name, plan.library)
+        return self._breakers.find(settings, plan, key, on_change)
+
+    def reset_breakers(self, plan: Plan | None) -> None:
+        """Close the breakers of a function; None: of all."""
+        self._breakers.reset(plan)
 
     def processes(self) -> list[int]:
         """Return the ids of worker processes that serve, without the spares."""
@@ -248,6 +274,7 @@ class Pools:
                 self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
                 self._series.end(pool)
             lib.aionif_pool_stop(pool)
+        self._breakers.end()
         _census.leave(self)
         self.warm.close()
         while self._descriptors:

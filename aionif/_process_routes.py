@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aionif._pools import Pools
     from aionif.policy import NifPolicy
 
-__all__ = ("make_setup", "plan_in_process", "process_pool")
+__all__ = ("make_setup", "plan_in_process", "plan_of_any", "process_pool")
 
 
 def make_setup(
@@ -37,17 +37,23 @@ def make_setup(
     return Setup(main=main, python=tuple(python.items()), max_calls=max_calls)
 
 
+def plan_of_any(fn: Any) -> Plan:
+    """Return the plan of a native function or of a Python callable."""
+    try:
+        return plan_of(fn)
+    except NifArgumentError:
+        if not callable(fn) or is_foreign(fn):
+            raise
+        return plan_of_callable(fn)
+
+
 def plan_in_process(
     fn: Any, policy: NifPolicy, pools: Pools, *, is_session: bool
 ) -> tuple[Plan, Packing]:
     """Return a function's plan, known to worker processes, and how its arguments get there."""
+    plan = plan_of_any(fn)
     warm = pools.warm if policy.sandbox is None else None
-    try:
-        plan = plan_of(fn)
-    except NifArgumentError:
-        if not callable(fn) or is_foreign(fn):
-            raise
-        plan = plan_of_callable(fn)
+    if not plan.address:
         return plan, remote_packing(fn, plan, policy, warm)
     _zygote.ensure()
     _catalog.enter(plan)

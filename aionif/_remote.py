@@ -17,13 +17,14 @@ import fcntl
 import os
 import sys
 from functools import partial
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import _cffi_backend as backend
 
 from aionif import _message
 from aionif._arena import HEADER, SIZE, Block
-from aionif._binding import Plan
+from aionif._binding import NifFunction, Plan
 from aionif._native import THUNK, ffi, lib
 from aionif._report import CrashReport
 from aionif._shared import Memory
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "RemoteTraceback",
+    "lives_on",
     "main_module",
     "pack_initializer",
     "plan_of_callable",
@@ -90,6 +92,14 @@ def plan_of_callable(function: Any) -> Plan:
         )
         plan.struct.entry = lib.AIONIF_PYTHON_ENTRY
     return plan
+
+
+def lives_on(function: Any) -> bool:
+    """Whether a callable lives as long as its module anyway."""
+    kind = type(function)
+    if kind is BuiltinFunctionType:
+        return isinstance(function.__self__, ModuleType)
+    return kind is FunctionType or kind is NifFunction
 
 
 def _explain(arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentError:

@@ -16,6 +16,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 from aionif._native import ffi, lib
+from aionif.errors import NifError, NifExit, NifPanic, NifRejected, NifSignal, NifTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,6 +178,11 @@ class Tally:
         )
 
 
+def _fate_of(error: NifError) -> str:
+    kinds = {NifPanic: "panicked", NifExit: "exited", NifTimeout: "timed_out"}
+    return kinds.get(type(error), "rejected" if isinstance(error, NifRejected) else "crashed")
+
+
 Key = tuple[str, str | None]  # a function and its library
 
 
@@ -188,12 +194,17 @@ class Series:
         self._ended: dict[Key, Tally] = {}
         self._known: set[Key] = set()
 
-    def find(self, pool: Any, function: str, library: str | None) -> Any:
-        """Return where calls of a function in `pool` are counted; NULL if there is no memory."""
+    def key(self, function: str, library: str | None) -> Key:
+        """Return what a function is counted under."""
         key = (_UNNAMED, library) if function.startswith("function at ") else (function, library)
         if key not in self._known and len(self._known) >= MOST_FUNCTIONS:
             key = (OTHER, None)
         self._known.add(key)
+        return key
+
+    def find(self, pool: Any, function: str, library: str | None) -> Any:
+        """Return where calls of a function in `pool` are counted; NULL if there is no memory."""
+        key = self.key(function, library)
         of_pool = self._of_pools.setdefault(pool, {})
         if key not in of_pool:
             series = lib.aionif_series_open(pool)
@@ -201,6 +212,14 @@ class Series:
                 return series
             of_pool[key] = series
         return of_pool[key]
+
+    def count_failure(self, function: str, library: str | None, error: NifError) -> None:
+        """Count an inline call that failed; under the guard of the census."""
+        tally = self._ended.setdefault(self.key(function, library), Tally())
+        fate = _fate_of(error)
+        tally.fates[FATES.index(fate)] += 1
+        if fate == "crashed":
+            tally.crashes[error.signal if isinstance(error, NifSignal) else 0] += 1
 
     def end(self, pool: Any) -> None:
         """Keep what a pool has counted; it is about to be freed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aionif._binding_cffi import CData
 from aionif._caller import Caller
@@ -112,7 +112,7 @@ class NifSession(Caller):
         else:
             pool = executor._pools.get(self._policy)  # noqa: SLF001
             plan, packing = plan_of(fn), None
-        return Route(
+        route = Route(
             plan,
             policy,
             pool,
@@ -123,6 +123,7 @@ class NifSession(Caller):
             is_closed=self._is_closed,
             rejects_when_full=self._executor._rejects,  # noqa: SLF001
         )
+        return cast("Route", executor._guard(route, policy))  # noqa: SLF001
 
     def _take_seat(self, seat: Seat) -> None:
         if seat not in self._executor._seats:  # noqa: SLF001

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable  # noqa: TC003 - a NamedTuple of it
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anyio import move_on_after
 
@@ -29,9 +29,13 @@ from aionif.errors import (
     NifLimitExceeded,
     NifRejected,
     NifTimeout,
+    NifWorkerLost,
 )
 from aionif.policy import ENDINGS, NifPolicy
 from aionif.telemetry.log import call_failed
+
+if TYPE_CHECKING:
+    from aionif._breakers import Permit
 
 __all__ = (
     "CONVERSION_ERRORS",
@@ -47,6 +51,7 @@ __all__ = (
     "result_of",
     "settle_inline",
     "submit_in_line",
+    "where",
 )
 
 CONVERSION_ERRORS = (
@@ -57,6 +62,9 @@ CONVERSION_ERRORS = (
     LookupError,
     ctypes.ArgumentError,
 )
+
+# What a breaker counts: all that takes a worker, or might have.
+_CRASHES = (NifCrash, NifLimitExceeded, NifWorkerLost)
 
 _RETURNED = lib.AIONIF_RETURNED
 _FAILED = lib.AIONIF_FAILED
@@ -99,7 +107,9 @@ class Route:
         "capture",
         "is_closed",
         "is_plain",
-        "on_crash",
+        "lasts",
+        "on_failure",
+        "permit",
         "plan",
         "policy",
         "pool",
@@ -123,7 +133,7 @@ class Route:
         resource: str = "executor",
         is_closed: Callable[[], bool] = lambda: False,
         packing: Packing | None = None,
-        on_crash: Callable[[], None] | None = None,
+        on_failure: Callable[[NifError], None] | None = None,
         series: Any = ffi.NULL,
     ) -> None:
         self.plan = plan
@@ -137,7 +147,9 @@ class Route:
         self.rejects_when_full = rejects_when_full
         self.resource = resource  # what it is that may be closed
         self.is_closed = is_closed
-        self.on_crash = on_crash  # told of each crash
+        self.on_failure = on_failure  # told of each call that failed, or was refused
+        self.permit: Permit | None = None  # of a breaker, which is told how calls end
+        self.lasts = True  # for calls to come, too
         self.waits_on_cancel = policy.on_cancel == "wait"
         self.target = ffi.new(
             "struct aionif_target *",
@@ -225,7 +237,7 @@ async def submit_in_line(
     def attempt() -> bool:
         nonlocal result
         if route.is_closed():
-            raise NifClosed(resource=route.resource, **_where(route))
+            raise NifClosed(resource=route.resource, **where(route))
         remaining = None if deadline is None else max(deadline - time.monotonic(), 0.0)
         result = capture(route, seat.door, arguments, remaining)
         return bool(seat.door.outcome != _FULL)
@@ -259,7 +271,7 @@ def _replay(plan: Plan, seat: Seat, call: int) -> Any:
             return result
 
 
-def _where(route: Route) -> dict[str, Any]:
+def where(route: Route) -> dict[str, Any]:
     return {"function": route.plan.name, "library": route.plan.library, "tier": route.tier}
 
 
@@ -269,20 +281,22 @@ def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
         error.allowed = getattr(route.policy.limits, error.limit)
     if isinstance(error, NifArgumentError) and route.policy.sandbox is not None:
         error.remedy = "Call it once, or preload what it needs, before its workers are sealed."
-    if route.on_crash is not None and isinstance(error, NifCrash):
-        route.on_crash()
+    if route.on_failure is not None:
+        route.on_failure(error)
     call_failed(error, duration)
+    if route.permit is not None and isinstance(error, _CRASHES):
+        route.permit.crashed()
     return error
 
 
 def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
     if kind == lib.AIONIF_EVENT_QUEUE_TIMEOUT:
-        return NifTimeout(timeout=timeout or 0.0, phase="queue", **_where(route))
+        return NifTimeout(timeout=timeout or 0.0, phase="queue", **where(route))
     if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
-        return NifTimeout(timeout=timeout or 0.0, phase="run", **_where(route))
+        return NifTimeout(timeout=timeout or 0.0, phase="run", **where(route))
     if kind == lib.AIONIF_EVENT_UNSERVED:
         return _unserved(route)
-    return NifClosed(resource=route.resource, **_where(route))
+    return NifClosed(resource=route.resource, **where(route))
 
 
 def _unserved(route: Route) -> NifError:
@@ -294,7 +308,7 @@ def _unserved(route: Route) -> NifError:
     return NifRejected(
         reason=f"no worker process could be started: {_problem_of(route.pool)}",
         remedy="See what the worker says, and mend the executor's setup.",
-        **_where(route),
+        **where(route),
     )
 
 
@@ -309,24 +323,26 @@ def refusal(route: Route, door: Any, outcome: int, timeout: float | None) -> Nif
     if outcome == _FAILED:
         return failure_of(door.call, route, timeout)
     if outcome == _CLOSED:
-        return NifClosed(resource=route.resource, **_where(route))
+        return NifClosed(resource=route.resource, **where(route))
     if route.target.series:
         lib.aionif_series_reject(route.target.series)
     if outcome == _FULL:
         lib.aionif_pool_reject(route.pool)
-        error = NifRejected(**_where(route))
+        error = NifRejected(**where(route))
     elif outcome == _REFUSED:
         error = NifRejected(
             reason="too many threads were lost to crashes and calls that do not stop",
             remedy="Restart this process; statistics() counts retired and abandoned threads.",
-            **_where(route),
+            **where(route),
         )
     else:
         error = NifRejected(
             reason="no memory or thread was left for it",
             remedy="Shed load, or raise the limits of this process.",
-            **_where(route),
+            **where(route),
         )
+    if route.on_failure is not None:
+        route.on_failure(error)
     call_failed(error)
     return error
 

@@ -10,7 +10,7 @@
     +-- NifTimeout               also TimeoutError
     +-- NifLimitExceeded         a resource limit of the policy
     +-- NifWorkerLost            the worker process died for no reason of its own
-    +-- NifRejected              not accepted: queue full, too many threads retired
+    +-- NifRejected              not accepted: queue full, breaker open, too many threads retired
     +-- NifClosed                the executor, session or library is closed
     +-- NifArgumentError         also TypeError and ValueError; nothing was submitted
     +-- NifCancelled             } of supervision, in
@@ -385,10 +385,12 @@ class NifRejected(NifError):
     """The call was not accepted, and did not run.
 
     reason: why, such as "the queue is full". remedy: what the caller can do about it.
+    retry_after: seconds after which it may be accepted, where that is known.
     """
 
     reason: str = "the queue is full"
     remedy: str = "Wait and repeat the call, raise max_queue, or shed load."
+    retry_after: float | None = None
 
     def _what(self) -> str:
         return f"the call was rejected: {self.reason}"

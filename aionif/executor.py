@@ -12,19 +12,21 @@ from weakref import WeakSet
 import anyio
 
 from aionif import _census, _wakeup
+from aionif._admission import admitted
 from aionif._binding import is_foreign
 from aionif._caller import Caller
 from aionif._checks import check_choice, check_count, check_seconds
 from aionif._crash import taints
 from aionif._native import ffi, lib
 from aionif._pools import Pools, Statistics
-from aionif._process_routes import make_setup, plan_in_process, process_pool
+from aionif._process_routes import make_setup, plan_in_process, plan_of_any, process_pool
 from aionif._session import NifSession
+from aionif._strands import forget_strands, serial_strand
 from aionif._submit import Route, plan_of
 from aionif._wakeup import Seat, _local, current_seat
-from aionif.errors import NifArgumentError, NifClosed
+from aionif.errors import NifArgumentError, NifClosed, NifCrash
 from aionif.inline import inline_route
-from aionif.policy import Isolation, NifPolicy, check_policy, refuse_sandbox
+from aionif.policy import Isolation, NifPolicy, check_policy, check_tier
 from aionif.telemetry.log import warn
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aionif._binding import Plan
+    from aionif.errors import NifError
 
 __all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
 
@@ -97,7 +100,7 @@ class NifExecutor(Caller):
             check_count("max_calls_per_worker", max_calls_per_worker, 1)
         self._setup = make_setup(initializer, initargs, preload, max_calls_per_worker)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
-        refuse_sandbox(self._policy, isolation)
+        check_tier(self._policy, isolation)
         self._rejects = on_full == "reject"
         self._shutdown_timeout = shutdown_timeout
         self._pools = Pools(max_workers=max_workers, max_queue=max_queue, name=name)
@@ -125,7 +128,7 @@ class NifExecutor(Caller):
             )
         check_policy(policy)
         if self._isolation != "process":  # "auto" has its sessions on threads
-            refuse_sandbox(policy or self._policy, "thread")
+            check_tier(policy or self._policy, "thread")
         session = NifSession(self, policy or self._policy)
         self._sessions.add(session)
         try:
@@ -138,13 +141,37 @@ class NifExecutor(Caller):
         if self._closed:
             raise NifClosed(resource="executor")
         policy = policy or self._policy
-        refuse_sandbox(policy, self._isolation)
+        check_tier(policy, self._isolation)
         moved = self._isolation == "auto" and (policy.sandbox is not None or self._is_moved(fn))
         if self._isolation == "process" or moved:
-            return self._make_process_route(fn, policy)
-        plan = plan_of(fn)
+            return self._guard(self._make_process_route(fn, policy), policy)
         if self._isolation == "inline":
-            return inline_route(fn, policy, is_awaited=True)
+            return inline_route(fn, policy, self._pools.count_inline_failure)
+        is_moving = policy.breaker is not None and policy.breaker.then == "process"
+        detour = partial(self._detour, fn, policy) if is_moving else None
+        return self._guard(self._make_thread_route(fn, policy), policy, detour)
+
+    def _guard(
+        self, route: Route, policy: NifPolicy, detour: Callable[[], Route] | None = None
+    ) -> Route:
+        """Return the route that a function's breaker lets a call take, if the policy has one."""
+        if policy.breaker is None:
+            return route
+        breaker = self._pools.breaker(policy.breaker, route.plan, self._drop_routes)
+        return admitted(route, breaker, detour)
+
+    def _drop_routes(self, plan: Plan) -> None:
+        for caller in (self, *self._sessions):
+            caller._forget(plan)  # noqa: SLF001 - its own kind
+
+    def _detour(self, fn: Any, policy: NifPolicy) -> Route:
+        current_seat().listen()  # an executor of threads has not done so
+        route = self._make_process_route(fn, policy)
+        route.lasts = False
+        return route
+
+    def _make_thread_route(self, fn: Any, policy: NifPolicy) -> Route:
+        plan = plan_of(fn)
         strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
         pool = self._pools.get(policy)
         return Route(
@@ -154,7 +181,7 @@ class NifExecutor(Caller):
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
-            on_crash=partial(self._move, plan) if self._isolation == "auto" else None,
+            on_failure=partial(self._move, plan) if self._isolation == "auto" else None,
             series=self._pools.series(pool, plan),
         )
 
@@ -164,11 +191,10 @@ class NifExecutor(Caller):
         except NifArgumentError:
             return callable(fn) and not is_foreign(fn)  # Python runs in processes alone
 
-    def _move(self, plan: Plan) -> None:
-        if plan.address not in self._moved:
+    def _move(self, plan: Plan, error: NifError) -> None:
+        if isinstance(error, NifCrash) and plan.address not in self._moved:
             self._moved.add(plan.address)
-            for key in [key for key, route in self._routes.items() if route.plan is plan]:
-                del self._routes[key]
+            self._forget(plan)
             warn("function_moved", function=plan.name, library=plan.library, tier="process")
 
     def reset_isolation(self, fn: Any = None) -> None:
@@ -176,6 +202,10 @@ class NifExecutor(Caller):
         for address in list(self._moved) if fn is None else [plan_of(fn).address]:
             self._moved.discard(address)
         self._routes.clear()
+
+    def reset_breaker(self, fn: Any = None) -> None:
+        """Close the circuit breakers of a function, or of all, and forget their crashes."""
+        self._pools.reset_breakers(None if fn is None else plan_of_any(fn))
 
     def _make_process_route(self, fn: Any, policy: NifPolicy) -> Route:
         plan, packing = plan_in_process(fn, policy, self._pools, is_session=False)
@@ -301,25 +331,11 @@ async def _until_idle(pool: Any, seat: Seat) -> None:
         await seat.wait_for(waiter)
 
 
-_strands: dict[int, Any] = {}
-
-
-def serial_strand(fn: Any) -> Any:
-    """Return the strand of a function's library: for the whole process, and for ever."""
-    module = ffi.new("struct aionif_module *")
-    address = plan_of(fn).address
-    # By where it is loaded: a library may be named in several ways.
-    key = int(module.bias) if lib.aionif_locate(address, module) else address
-    if key not in _strands:
-        _strands[key] = lib.aionif_strand_open(0)
-    return _strands[key]
-
-
 def _after_fork_in_child() -> None:
     for executor in list(_open):
         executor._forked()  # noqa: SLF001 - of this module's own class
     _census.forget_all()
-    _strands.clear()
+    forget_strands()
     _wakeup.forget_all()
 
 

@@ -7,11 +7,12 @@ from typing import Literal
 
 from aionif._checks import check_choice, check_count, check_seconds
 from aionif._syscalls import number_of
+from aionif.breaker import NifBreaker
 from aionif.errors import NifArgumentError
 from aionif.limits import NO_LIMITS, NifLimits
 from aionif.sandbox import Sandbox
 
-__all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "refuse_sandbox")
+__all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "check_tier")
 
 Isolation = Literal["inline", "thread", "process", "auto"]
 EndingPolicy = Literal["abort", "abandon", "wait"]
@@ -71,6 +72,7 @@ class NifPolicy:
     plain_results: of Python callables in worker processes, take only what is made of numbers,
         text, bytes, None and containers of these. A worker under foreign control can't
         then run code here by its result.
+    breaker: a circuit breaker for each function, in calls on workers; None: none.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.
@@ -93,6 +95,7 @@ class NifPolicy:
     sandbox: Sandbox | None = None
     slow_call: float | None = None
     plain_results: bool = False
+    breaker: NifBreaker | None = None
 
     def __post_init__(self) -> None:
         for name in ("on_timeout", "on_cancel"):
@@ -112,6 +115,13 @@ class NifPolicy:
                 value=self.limits,
                 problem="is not a NifLimits",
                 remedy="Write limits=aionif.NifLimits(...).",
+            )
+        if self.breaker is not None and not isinstance(self.breaker, NifBreaker):
+            raise NifArgumentError(
+                argument="breaker",
+                value=self.breaker,
+                problem="is not a NifBreaker",
+                remedy="Write breaker=aionif.NifBreaker(...).",
             )
         self._check_denied()
         if self.sandbox is not None:
@@ -168,12 +178,33 @@ def check_policy(policy: object) -> None:
         )
 
 
-def refuse_sandbox(policy: NifPolicy, isolation: Isolation) -> None:
-    """Raise NifArgumentError where a policy asks for a sandbox and calls run in this process."""
+def check_tier(policy: NifPolicy, isolation: Isolation) -> None:
+    """Raise NifArgumentError where a policy asks for what calls under `isolation` can't have."""
     if policy.sandbox is not None and isolation in {"thread", "inline"}:
         raise NifArgumentError(
             argument="sandbox",
             value=policy.sandbox,
             problem=f'seals processes, and isolation="{isolation}" runs calls in this one',
             remedy='Use an executor with isolation="process".',
+        )
+    if policy.breaker is not None and isolation == "inline":
+        raise NifArgumentError(
+            argument="breaker",
+            value=policy.breaker,
+            problem="watches calls on workers, and inline calls run in the caller's thread",
+            remedy="Call it with execute_nif on threads or processes, or by a policy without one.",
+        )
+    if policy.breaker is not None and policy.breaker.then == isolation == "process":
+        raise NifArgumentError(
+            argument="then",
+            value="process",
+            problem='moves calls to worker processes, where isolation="process" has them already',
+            remedy='Use NifBreaker(then="refuse").',
+        )
+    if policy.breaker is not None and policy.breaker.then == "process" and isolation == "auto":
+        raise NifArgumentError(
+            argument="then",
+            value="process",
+            problem='moves calls to worker processes, as isolation="auto" does at the first crash',
+            remedy='Use NifBreaker(then="refuse"), or isolation="thread".',
         )

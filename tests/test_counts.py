@@ -15,11 +15,14 @@ from aionif import (
     NifClosed,
     NifCrash,
     NifExecutor,
+    NifPanic,
     NifPolicy,
     NifRejected,
     NifTimeout,
     _census,
     _series,
+    call_nif,
+    load,
 )
 from tests.support import gather, load_gallery, until
 
@@ -91,12 +94,12 @@ def test_durations_and_timeouts(run: Run, probe: NifLibrary, isolation: Any) -> 
             assert counts.duration.sum >= 0.03
             assert counts.duration.quantile(0.5) >= 0.03  # type: ignore[operator]
             async with anyio.create_task_group() as group:
-                group.start_soon(executor.execute_nif, probe.sleep_ms, 300)
+                group.start_soon(executor.execute_nif, probe.sleep_ms, 1000)
                 await until(lambda: executor.statistics().running == 1)
                 with pytest.raises(NifTimeout):
                     await executor.execute_nif(probe.sleep_ms, 1, timeout=0.05)
             with pytest.raises(NifTimeout):
-                await executor.execute_nif(probe.sleep_ms, 300, timeout=0.05)
+                await executor.execute_nif(probe.sleep_ms, 1000, timeout=0.3)
             counts = of(executor, "sleep_ms")
             assert nonzero(counts) == {"returned": 2, "timed_out": 2}
             assert counts.queue_timeouts == 1
@@ -148,6 +151,59 @@ def test_rejected(run: Run, probe: NifLibrary, gate: Any) -> None:
                 gate.open_gate()
             assert nonzero(of(executor, "nothing")) == {"rejected": 1}
             assert_adds_up(executor)
+
+    run(main)
+
+
+def inline_fates(function: str) -> dict[str, int]:
+    totals = _census.census().get(_census.INLINE)
+    tallies = [] if totals is None else totals.functions.items()
+    [tally] = [tally for (name, _), tally in tallies if name == function] or [_series.Tally()]
+    return dict(zip(_series.FATES, tally.fates, strict=True))
+
+
+def test_inline_calls_that_fail_are_counted_and_others_are_not() -> None:
+    gallery, panics = load_gallery(), load_gallery("cxx")
+
+    def counted(call: Callable[[], Any], function: str) -> dict[str, int]:
+        before = inline_fates(function)
+        call()
+        after = inline_fates(function)
+        return {fate: after[fate] - before[fate] for fate in after if after[fate] > before[fate]}
+
+    def fail(function: Any, error: type[Exception], **settings: Any) -> Callable[[], None]:
+        def call() -> None:
+            with pytest.raises(error):
+                call_nif(function, **settings)
+
+        return call
+
+    name = "gallery_cxx_std_exception"
+    assert counted(fail(gallery.gallery_segv_read, NifCrash), "gallery_segv_read") == {"crashed": 1}
+    assert counted(fail(getattr(panics, name), NifPanic), name) == {"panicked": 1}
+    late = fail(gallery.gallery_spin, NifTimeout, timeout=0.01)
+    assert counted(late, "gallery_spin") == {"timed_out": 1}
+    libc = load(None, "long labs(long);")
+    assert counted(lambda: call_nif(libc.labs, -5), "labs") == {}
+
+
+def test_inline_executors_count_what_fails(run: Run) -> None:
+    crash = load_gallery().gallery_segv_read
+    libc = load(None, "long labs(long);")
+
+    async def main() -> None:
+        async with NifExecutor(isolation="inline", name="inline-test") as executor:
+            assert await executor.execute_nif(libc.labs, -5) == 5
+            before = _census.census().get("inline-test", _census.Totals()).functions
+            earlier = sum(tally.fates[1] for tally in before.values())
+            for _ in range(2):
+                with pytest.raises(NifCrash):
+                    await executor.execute_nif(crash)
+            assert nonzero(of(executor, "gallery_segv_read")) == {"crashed": 2}
+            assert of(executor, "gallery_segv_read").crashes == {"SIGSEGV": 2}
+            assert len(executor.statistics().functions) == 1
+        [tally] = _census.census()["inline-test"].functions.values()
+        assert tally.fates[1] == earlier + 2
 
     run(main)
 

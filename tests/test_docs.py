@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, fields
 from inspect import signature
 from itertools import zip_longest
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import aionif
-from aionif import NifExecutor, NifLimits, NifPolicy, Statistics, load
+from aionif import NifBreaker, NifExecutor, NifLimits, NifPolicy, Statistics, load
 from aionif._notices import _EVENTS
 from tests.support import DEADLINE, no_core_dump
 
@@ -181,7 +182,7 @@ def rows(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", section, re.MULTILINE))
 
 
-@pytest.mark.parametrize("cls", [NifPolicy, NifExecutor])
+@pytest.mark.parametrize("cls", [NifPolicy, NifBreaker, NifExecutor])
 def test_every_setting_is_documented_with_its_default(cls: type) -> None:
     parameters = signature(cls).parameters.values()
     names = {parameter.name: parameter.default for parameter in parameters}
@@ -189,7 +190,7 @@ def test_every_setting_is_documented_with_its_default(cls: type) -> None:
     assert set(documented) == set(names)
     for name, text in documented.items():
         value = text.split("`")[1]
-        assert eval(value, {"NifLimits": NifLimits}) == names[name], name
+        assert eval(value, {"NifLimits": NifLimits, "time": time}) == names[name], name
 
 
 def test_every_count_is_documented() -> None:
@@ -200,6 +201,8 @@ def test_every_log_event_is_documented() -> None:
     source = (ROOT / "aionif/telemetry/log.py").read_text(encoding="utf-8")
     events = set(re.findall(r'return "(nif_\w+)"', source))
     events |= {event for event, _ in _EVENTS.values()}
+    breakers = (ROOT / "aionif/_breakers.py").read_text(encoding="utf-8")
+    events |= set(re.findall(r'_log\("(\w+)"', breakers))
     text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
     assert not [event for event in sorted(events) if f"`{event}`" not in text]
 

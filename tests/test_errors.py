@@ -89,7 +89,12 @@ FULL = (
     NifTimeout(**CALL, timeout=0.5, phase="queue"),
     NifLimitExceeded(**CALL, limit="memory", allowed=65536),
     NifWorkerLost(**CALL, pid=77, exit_code=-9),
-    NifRejected(**CALL, reason="too many threads retired", remedy="Restart the process."),
+    NifRejected(
+        **CALL,
+        reason="too many threads retired",
+        remedy="Restart the process.",
+        retry_after=2.5,
+    ),
     NifClosed(**CALL, resource="session"),
     NifArgumentError(
         **CALL, argument="timeout", value=-1.5, problem="is negative", remedy="Give seconds."

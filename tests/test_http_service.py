@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
+import subprocess
 import sys
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support import run_child, run_on
+from aionif.supervision.supervisor import running
+from tests.supervising import states
+from tests.support import DEADLINE, run_child, run_on
 
-PATH = Path(__file__).parents[1] / "examples/http_service/main.py"
+EXAMPLE = Path(__file__).parents[1] / "examples/http_service"
+PATH = EXAMPLE / "main.py"
 CLIENTS = 10
 REQUESTS = 100  # of each client
 
@@ -29,12 +34,13 @@ def service() -> Any:
     return load_service()
 
 
-def load_service() -> Any:
-    spec = importlib.util.spec_from_file_location("http_service", PATH)
+def load_service(name: str = "main") -> Any:
+    """Return a script of the example as a module."""
+    spec = importlib.util.spec_from_file_location(f"http_{name}", EXAMPLE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["http_service"] = module
+    sys.modules[f"http_{name}"] = module
     spec.loader.exec_module(module)
     return module
 
@@ -100,5 +106,115 @@ def test_what_is_refused(service: Any) -> None:
             assert await status(client, b"not a picture, but long enough for one") == 400
             assert await status(client, BytesIO(bytes(service.LARGEST + 1))) == 413
             assert await status(client, service.grey_picture(1)) == 200
+
+    run_on("asyncio", main)
+
+
+# ---- under load ----
+
+
+def test_the_load_finds_answers_and_counts_right() -> None:
+    """A short one, of which nothing but the counts is looked at."""
+    load = load_service("load")
+
+    async def main() -> None:
+        async with load.service() as address:
+            calm, rough = await load.compare(address, seconds=1.0, rate=100.0, crashing=0.2)
+        assert calm.is_right()
+        assert rough.is_right()
+        assert not calm.answers[True, 500]
+        assert rough.answers[True, 500] > 5
+        assert rough.counted["crashed"] == rough.answers[True, 500]
+        assert calm.answers.total() == rough.answers.total()
+        assert len(calm.latencies) == len(rough.latencies) == rough.answers[False, 200]
+
+    run_on("asyncio", main)
+
+
+@pytest.mark.parametrize(
+    ("answers", "counted"),
+    [
+        ({(False, 200): 9, (True, 500): 1}, {"returned": 9}),
+        ({(False, 200): 9, (True, 500): 1}, {"returned": 9, "crashed": 1, "rejected": 1}),
+        ({(False, 200): 8, (False, 503): 1, (True, 500): 1}, {"returned": 8, "crashed": 1}),
+        ({(False, 200): 9, (False, 0): 1}, {"returned": 9}),
+    ],
+)
+def test_the_load_tells_of_what_is_wrong(
+    answers: dict[tuple[bool, int], int], counted: dict[str, int]
+) -> None:
+    load = load_service("load").Load(answers=Counter(answers), counted=Counter(counted))
+    assert not load.is_right()
+
+
+# ---- its parts, and its end ----
+
+
+class Process:
+    """The service as a process, up to its end."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, PATH, "serve", "0"], stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        self.port = int(self.read_line().rpartition(":")[2])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(DEADLINE)
+        self._stdout.close()
+
+    @property
+    def _stdout(self) -> Any:
+        return self._process.stdout
+
+    def read_line(self) -> str:
+        return str(self._stdout.readline())
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wait(self) -> int:
+        return self._process.wait(DEADLINE)
+
+
+@pytest.mark.usefixtures("under_deadline")
+def test_a_request_under_way_is_answered_before_the_service_ends(service: Any) -> None:
+    body = service.grey_picture(77)
+    head = f"POST /picture HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+    with Process() as process:
+        with process.connect() as client, process.connect() as idle:
+            client.sendall(head.encode() + body[:10])
+            idle.sendall(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200")  # so the upload has begun, too
+            process.terminate()
+            assert process.read_line() == "ending\n"
+            client.sendall(body[10:])
+            answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.endswith(b'{"mean": 77.0}')
+        assert process.read_line() == "ended\n"
+        assert process.wait() == 0
+        with pytest.raises(ConnectionRefusedError):
+            process.connect()
+
+
+def test_its_parts_are_supervised(service: Any) -> None:
+    async def main() -> None:
+        async with service.serving() as address, aiohttp.ClientSession(address) as client:
+            [supervisor] = [each for each in running() if each.name == "http_service"]
+            assert states(supervisor) == dict.fromkeys(("decoder", "web", "reporter"), "running")
+            for part in ("reporter", "web", "decoder"):
+                await supervisor.terminate_child(part)
+            for part in ("decoder", "web", "reporter"):  # at the address that it had
+                await supervisor.restart_child(part)
+            async with client.post("/picture", data=service.grey_picture(1)) as response:
+                assert response.status == 200
 
     run_on("asyncio", main)

@@ -13,7 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aionif import NifExecutor, NifPolicy, _census
+from aionif import NifBreaker, NifExecutor, NifPolicy, _census
+from aionif._series import Series
 from aionif.telemetry.metrics import NifCollector
 from tests.support import gather, load_gallery, until
 
@@ -35,6 +36,8 @@ NAMES_AND_LABELS = {
     "aionif_workers": {"state"},
     "aionif_worker_restarts_total": {"reason"},
     "aionif_supervisor_restarts_total": set(),
+    "aionif_breakers": {"pool", "function", "state"},
+    "aionif_breaker_openings_total": {"pool", "function"},
     "aionif_tainted": set(),
     "aionif_workers_retired": set(),
     "aionif_workers_abandoned": set(),
@@ -49,6 +52,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_members", "_ended"):
         monkeypatch.setattr(_census, name, {})
     monkeypatch.setattr(_census, "_names", set())
+    monkeypatch.setattr(_census, "_inline", Series())
 
 
 def scrape(**settings: Any) -> Samples:
@@ -111,7 +115,7 @@ def test_counts_add_up(run: Any, probe: NifLibrary, isolation: Any) -> None:
 @pytest.mark.usefixtures("anew")
 def test_names_and_labels_are_those_promised(run: Any, probe: NifLibrary) -> None:
     async def main() -> None:
-        async with NifExecutor() as executor:
+        async with NifExecutor(policy=NifPolicy(breaker=NifBreaker())) as executor:
             await some_of_everything(executor, probe)
             found: dict[str, set[str]] = {}
             for name, labels in scrape():

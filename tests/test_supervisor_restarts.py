@@ -9,41 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from aionif import Backoff, MaxRestartsExceeded, NifArgumentError, RestartRecord
-from aionif.supervision._window import RestartWindow
+from aionif import Backoff, MaxRestartsExceeded, NifArgumentError, _census
 from tests.supervising import Boom, Clock, Script, settle, states
 from tests.support import until
-
-
-def record(at: float) -> RestartRecord:
-    return RestartRecord(at=at, child="a", reason="")
-
-
-@pytest.mark.parametrize(
-    ("times", "allowed"),
-    [
-        ([0, 0, 0], [True, True, False]),
-        ([0, 1, 5], [True, True, False]),  # the first is exactly as old as the window is long
-        ([0, 1, 5.001], [True, True, True]),
-        ([0, 4, 8, 12, 16], [True] * 5),  # it slides: never three within five seconds
-        ([0, 4, 8, 9], [True, True, True, False]),
-        ([0, 0, 100, 100, 100], [True, True, True, True, False]),
-    ],
-)
-def test_window(times: list[float], allowed: list[bool]) -> None:
-    window = RestartWindow(2, 5.0)
-    assert [window.add(record(at)) for at in times] == allowed
-
-
-def test_window_of_no_restarts() -> None:
-    assert not RestartWindow(0, 5.0).add(record(0))
-
-
-def test_window_keeps_no_more_than_it_needs() -> None:
-    window = RestartWindow(3, 5.0)
-    for at in range(0, 10_000, 2):
-        window.add(record(at))
-    assert [entry.at for entry in window.history()] == [9994, 9996, 9998]
 
 
 def test_as_many_as_allowed_then_one_more(run: Any) -> None:
@@ -73,6 +41,23 @@ def test_as_many_as_allowed_then_one_more(run: Any) -> None:
         assert script.contexts()[-2:] == [("child_terminated", "b"), ("shutdown", "b")]
         assert script.reports[-1].reason == "reached_max_restart_intensity"
         assert not script.alive
+
+    run(main)
+
+
+def test_restarts_of_all_supervisors_are_counted_for_metrics(run: Any) -> None:
+    async def main() -> None:
+        before = _census.supervisor_restarts()
+        script = Script()
+        async with (
+            script.supervisor(script.children("ab"), strategy="one_for_all") as one,
+            script.supervisor(script.children("c")) as other,
+        ):
+            for name in "abc":
+                await script.crash(name)
+            assert (one.restarts, other.restarts) == (2, 1)
+            assert _census.supervisor_restarts() - before == 3
+        assert _census.supervisor_restarts() - before == 3
 
     run(main)
 

@@ -1,4 +1,4 @@
-"""`aionif top`: what the executors of a running program do, second by second.
+"""`aionif top`: what the executors and supervisors of a running program do, second by second.
 
 It reads counts through the socket that the program has opened (aionif.telemetry.top). Rates and
 quantiles are those between two readings, so they are about now, not about the whole past.
@@ -14,6 +14,7 @@ from collections import Counter
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
+from aionif._breakers import STATES
 from aionif._series import Histogram
 from aionif.telemetry.top import socket_path
 
@@ -27,6 +28,16 @@ __all__ = ("run",)
 
 _PATIENCE = 10.0  # seconds for an answer
 _FAILURES = ("crashed", "panicked", "exited", "lost", "timed_out", "rejected")
+
+_TEXTS = (
+    "executor",
+    "function",
+    "crashes by signal",
+    "breaker",
+    "supervision",
+    "strategy",
+    "state",
+)
 
 Snapshot = dict[str, Any]
 
@@ -96,7 +107,12 @@ def picture(before: Snapshot, now: Snapshot) -> Group:
     seconds = max(now["time"] - before["time"], 1e-9)
     tainted = ", ".join(now["tainted"])
     title = f"process {now['pid']}" + (f"   TAINTED: {tainted}" if tainted else "")
-    return Group(title, _executors(before, now, seconds), _functions(before, now, seconds))
+    tables = [_executors(before, now, seconds), _functions(before, now, seconds)]
+    if any(executor["breakers"] for executor in now["executors"].values()):
+        tables.append(_breakers(now))
+    if now["supervisors"]:
+        tables.append(_supervision(now))
+    return Group(title, *tables)
 
 
 def _table(*columns: str) -> Table:
@@ -105,8 +121,7 @@ def _table(*columns: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        is_name = column in ("executor", "function", "crashes by signal")
-        table.add_column(column, justify="left" if is_name else "right")
+        table.add_column(column, justify="left" if column in _TEXTS else "right")
     return table
 
 
@@ -155,6 +170,48 @@ def _functions(before: Snapshot, now: Snapshot, seconds: float) -> Table:
     for _, row in sorted(rows, key=lambda row: -row[0]):
         table.add_row(*row)
     return table
+
+
+def _breakers(now: Snapshot) -> Table:
+    table = _table("executor", "function", "breaker", "opened")
+    rows = []
+    for name, executor in now["executors"].items():
+        for each in executor["breakers"]:
+            states = [state for state in STATES if each.get(state)]
+            text = ", ".join(state.replace("_", " ") for state in states)
+            rows.append((states == ["closed"], name, each["function"], text, each["openings"]))
+    for _, name, function, text, openings in sorted(rows):  # what is not closed comes first
+        table.add_row(name, function, text, str(openings))
+    return table
+
+
+def _supervision(now: Snapshot) -> Table:
+    table = _table("supervision", "strategy", "state", "running", "restarts")
+    for supervisor in now["supervisors"]:
+        for row in _branch(supervisor, "running", "", ""):
+            table.add_row(*row)
+    return table
+
+
+def _branch(supervisor: Any, state: str, first: str, rest: str) -> Iterator[tuple[str, ...]]:
+    """Make the rows of a supervisor and of what is below it.
+
+    first, rest: what stands before its name, and before those of its children.
+    """
+    count = f"{supervisor['active']} of {supervisor['specs']}"
+    restarts = str(supervisor["restarts"])
+    yield first + supervisor["name"], supervisor["strategy"], state, count, restarts
+    more = ", ".join(f"{count} {state}" for state, count in supervisor["more"].items())
+    children = supervisor["children"]
+    for index, child in enumerate(children):
+        is_last = not more and index == len(children) - 1
+        stem, below = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+        if "supervisor" in child:
+            yield from _branch(child["supervisor"], child["state"], rest + stem, rest + below)
+        else:
+            yield rest + stem + child["id"], "", child["state"], "", ""
+    if more:
+        yield f"{rest}└─ and {more}", "", "", "", ""
 
 
 def _each_function(snapshot: Snapshot) -> Iterator[tuple[tuple[str, str, str], Any]]:

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 from anyio import CancelScope, Event
 
+from aionif import _census
+from aionif._window import Window
 from aionif.errors import NifArgumentError, NifClosed, NifRejected
 from aionif.supervision._child import Child, Life
 from aionif.supervision._keeper import Keeper
-from aionif.supervision._window import RestartWindow
 from aionif.supervision.errors import MaxRestartsExceeded, RestartRecord, describe
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Server(Keeper):
         self.restarts = 0
         self._host = host
         self._block_left = False
-        self._window = RestartWindow(settings.max_restarts, settings.max_seconds)
+        self._window: Window[RestartRecord] = Window(settings.max_seconds)
         self._mail: deque[Life | _Request | _Retry] = deque()
         self._asleep: Event | None = None
 
@@ -285,10 +286,11 @@ class Server(Keeper):
         """Count a restart, and make it: at once, or after the backoff."""
         text = reason if error is None else describe(error)
         record = RestartRecord(at=self._clock(), child=child.spec.id, reason=text)
-        if not self._window.add(record):
+        if self._window.add(record.at, record) > self.settings.max_restarts:
             self._give_up(child, error)
             return
         self.restarts += 1
+        _census.count_supervisor_restart()
         child.failures += 1
         group = self._group_of(child)
         await self._stop_each(reversed(group))

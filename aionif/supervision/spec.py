@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
-from aionif._checks import check_choice, check_count, check_seconds
+from aionif._checks import check_choice, check_count, check_seconds, check_span
 from aionif._submit import plan_of
 from aionif.errors import NifArgumentError
 
@@ -238,13 +238,7 @@ class Settings:
         check_choice("strategy", self.strategy, STRATEGIES)
         check_choice("auto_shutdown", self.auto_shutdown, AUTO_SHUTDOWNS)
         check_count("max_restarts", self.max_restarts, 0)
-        if not check_seconds("max_seconds", self.max_seconds):
-            raise NifArgumentError(
-                argument="max_seconds",
-                value=self.max_seconds,
-                problem="is no span of time",
-                remedy="Use a number of seconds above 0.",
-            )
+        check_span("max_seconds", self.max_seconds)
         if self.max_children is not None:
             check_count("max_children", self.max_children, 0)
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
@@ -307,21 +301,6 @@ def check_name(argument: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise NifArgumentError(
             argument=argument, value=value, problem="is no name", remedy="Use a non-empty str."
-        )
-
-
-def check_callable(name: str, value: object) -> None:
-    """Raise NifArgumentError unless `value` can be called, and is done when it returns."""
-    if inspect.iscoroutinefunction(value):
-        raise NifArgumentError(
-            argument=name,
-            value=value,
-            problem="is a coroutine function, which nobody would await",
-            remedy="Give a plain function; it may send to a stream, or start a task.",
-        )
-    if not callable(value):
-        raise NifArgumentError(
-            argument=name, value=value, problem="can't be called", remedy="Give a function."
         )
 
 

@@ -9,6 +9,7 @@ from weakref import WeakSet
 import anyio
 from anyio import get_cancelled_exc_class
 
+from aionif._checks import check_callable
 from aionif.errors import NifClosed
 from aionif.supervision._report import Reporter, SupervisorReport
 from aionif.supervision._server import Server, state_of
@@ -21,7 +22,6 @@ from aionif.supervision.spec import (
     Settings,
     Strategy,
     Supervisor,
-    check_callable,
 )
 
 if TYPE_CHECKING:
@@ -97,6 +97,11 @@ class NifSupervisor(Supervisor):
     def name(self) -> str:
         """As it was given."""
         return self._settings.name
+
+    @property
+    def strategy(self) -> Strategy:
+        """As it was given."""
+        return self._settings.strategy
 
     @property
     def restarts(self) -> int:

@@ -19,13 +19,12 @@ from anyio import CancelScope, Event
 from anyio.abc import TaskStatus
 
 from aionif import _log
-from aionif._checks import check_seconds
+from aionif._checks import check_callable, check_seconds
 from aionif.errors import NifError
 from aionif.executor import execute_nif
 from aionif.policy import check_policy
 from aionif.supervision._report import Handler
 from aionif.supervision.errors import NifCancelled, describe
-from aionif.supervision.spec import check_callable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

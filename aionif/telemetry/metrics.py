@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from aionif import _census
+from aionif._breakers import STATES
 from aionif._native import lib
 from aionif._series import BOUNDS, FATES, RESTARTS, Tally
 
@@ -68,6 +69,7 @@ class NifCollector(Collector):
         yield from _gauges(census)
         yield from _failures(census)
         yield _restarts(census)
+        yield from _breakers(census)
         yield CounterMetricFamily(
             "aionif_supervisor_restarts",
             "Children that supervisors have restarted.",
@@ -159,3 +161,24 @@ def _restarts(census: Mapping[str, Totals]) -> Metric:
         total = sum(totals.restarts.get(reason, 0) for totals in census.values())
         family.add_metric((reason,), total)
     return family
+
+
+def _breakers(census: Mapping[str, Totals]) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        "aionif_breakers", "Circuit breakers in each state.", labels=("pool", "function", "state")
+    )
+    openings = CounterMetricFamily(
+        "aionif_breaker_openings", "Times a breaker has opened.", labels=("pool", "function")
+    )
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for pool, totals in census.items():
+        for (function, _), found in totals.breakers.items():  # of any library
+            for what in (*STATES, "openings"):
+                counts[pool, function, what] += found[what]
+    for (pool, function, what), count in counts.items():
+        if what == "openings":
+            openings.add_metric((pool, function), count)
+        else:
+            states.add_metric((pool, function, what), count)
+    yield states
+    yield openings

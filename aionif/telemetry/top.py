@@ -2,7 +2,8 @@
 
 Nothing is open unless `allow()` was called. The socket has mode 0600 and lies in a directory of
 mode 0700 that must be the user's own; the kernel says who connects (SO_PEERCRED), and it must be
-the same user. What is read there is counts: no arguments, no results. Clients can send nothing.
+the same user. What is read there is counts, and the names and states of supervised children: no
+arguments, no results. Clients can send nothing.
 
 A thread of its own answers, on any event loop or none; it sleeps until someone asks. An answer
 takes the core's lock once for each pool and function, for a fraction of a microsecond.
@@ -25,6 +26,7 @@ from aionif import _census
 from aionif._crash import taints
 from aionif._native import lib
 from aionif._series import FATES, Tally
+from aionif.supervision.tree import supervision_tree
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -124,6 +126,10 @@ def _snapshot() -> dict[str, Any]:
                 {"function": function, "library": library, **_of_function(tally)}
                 for (function, library), tally in totals.functions.items()
             ],
+            "breakers": [
+                {"function": function, "library": library, **counts}
+                for (function, library), counts in totals.breakers.items()
+            ],
         }
         for name, totals in _census.census().items()
     }
@@ -132,6 +138,7 @@ def _snapshot() -> dict[str, Any]:
         "time": time.monotonic(),
         "tainted": taints(lib.aionif_taint()),
         "executors": executors,
+        "supervisors": supervision_tree(),
     }
 
 

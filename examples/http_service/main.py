@@ -1,13 +1,19 @@
 """An HTTP service that decodes what strangers upload, with a native library that has a bug.
 
     main.py                 a short demonstration: it serves itself, and asks itself
-    main.py serve [port]    serves until it is stopped
+    main.py serve [port]    serves until SIGTERM or SIGINT, then ends what it has begun
+    load.py                 puts it under load, and compares latencies with and without crashes
 
     POST /picture           the body is a picture; answers with its mean grey
     GET /metrics            for Prometheus
 
 The decoder is compiled from picture.c with cc. It runs in worker processes, as uploads are not to
 be trusted: a picture that crashes it gets a 500 of its own, and no other request notices.
+
+The parts of the service are children of a supervisor, started in this order and stopped in the
+opposite one, "rest_for_one": a part that fails takes along those started after it, which rely on
+it. The end is graceful by that order: first no request is accepted any more and those under way
+are answered, then the decoder's workers go.
 
 Needs aiohttp and the extra `metrics`.
 """
@@ -17,15 +23,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import anyio
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -36,16 +44,28 @@ from aionif.telemetry.metrics import NifCollector
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from anyio.abc import TaskStatus
+
 HERE = Path(__file__).parent
 CDEF = "long mean_grey(const unsigned char *file, size_t length);"
 
 LARGEST = 1 << 20  # bytes of an upload
-DEADLINE = 5.0  # seconds
+DEADLINE = 5.0  # seconds for one picture
+GRACE = 10.0  # seconds that requests under way have when the service ends
+REPORTED = 60.0  # seconds between two lines about what was done
+
+# A crash takes a worker process, and a new one takes a millisecond or two of CPU time. With four,
+# those left serve meanwhile; two would do for the calls. Spinning workers would keep the CPU from
+# what starts the new one, and save a request of a millisecond some microseconds.
+WORKERS = 4
 MOST_WAITING = 256  # requests; further ones are told to come back later
 
-EXECUTOR = web.AppKey("EXECUTOR", aionif.NifExecutor)
-LIBRARY = web.AppKey("LIBRARY", aionif.NifLibrary)
-REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
+# Strangers will crash the decoder, a few times a second if they like. Should it crash on nearly
+# everything, as after a bad deployment, a pause costs less than starting workers without end.
+POLICY = aionif.NifPolicy(
+    spin=0,
+    breaker=aionif.NifBreaker(max_crashes=3000, max_seconds=60, hold_seconds=5),
+)
 
 
 def build(directory: Path) -> aionif.NifLibrary:
@@ -56,64 +76,113 @@ def build(directory: Path) -> aionif.NifLibrary:
     return aionif.load(library, CDEF)
 
 
-async def picture(request: web.Request) -> web.Response:
-    """Decode the body."""
-    body = await request.read()
-    executor, library = request.app[EXECUTOR], request.app[LIBRARY]
-    try:
-        grey = await executor.execute_nif(library.mean_grey, body, len(body), timeout=DEADLINE)
-    except aionif.NifTimeout:
-        return web.json_response({"error": "it takes too long"}, status=503)
-    except aionif.NifRejected:
-        return web.json_response({"error": "too busy"}, status=503, headers={"Retry-After": "1"})
-    except aionif.NifError as error:
-        return web.json_response({"error": type(error).__name__}, status=500)
-    if grey < 0:
-        return web.json_response({"error": "not a picture"}, status=400)
-    return web.json_response({"mean": grey / 1000})
+class Service:
+    """The parts of the service; each is a child of the supervisor."""
 
+    def __init__(self, library: aionif.NifLibrary, port: int) -> None:
+        self.port = port
+        self._library = library
+        self._executor: aionif.NifExecutor | None = None
+        self._registry = CollectorRegistry()
+        self._registry.register(NifCollector())
 
-async def metrics(request: web.Request) -> web.Response:
-    """Answer a scrape of Prometheus."""
-    text = generate_latest(request.app[REGISTRY])
-    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def supervisor(self) -> aionif.NifSupervisor:
+        """Return the supervisor of all parts."""
+        grace = 2 * GRACE  # the runner waits GRACE seconds for requests, and then cancels them
+        parts = [
+            aionif.ChildSpec(id="decoder", start=self.keep_decoder),
+            aionif.ChildSpec(id="web", start=self.serve_web, shutdown=grace),
+            aionif.ChildSpec(id="reporter", start=self.report),
+        ]
+        return aionif.NifSupervisor(parts, strategy="rest_for_one", name="http_service")
 
+    # ---- its parts ----
 
-async def _resources(app: web.Application) -> AsyncIterator[None]:
-    registry = app[REGISTRY] = CollectorRegistry()
-    registry.register(NifCollector())
-    with tempfile.TemporaryDirectory() as directory:
-        app[LIBRARY] = build(Path(directory))
+    async def keep_decoder(self, *, task_status: TaskStatus[None]) -> None:
+        """Keep the worker processes."""
         async with aionif.NifExecutor(
             isolation="process",
             name="pictures",
-            max_workers=2,
+            max_workers=WORKERS,
             max_queue=MOST_WAITING,
             on_full="reject",
-        ) as app[EXECUTOR]:
-            yield
+            policy=POLICY,
+        ) as self._executor:
+            task_status.started()
+            await anyio.sleep_forever()
 
+    async def serve_web(self, *, task_status: TaskStatus[None]) -> None:
+        """Answer requests on the loopback interface."""
+        app = web.Application(client_max_size=LARGEST)
+        app.router.add_post("/picture", self.picture)
+        app.router.add_get("/metrics", self.metrics)
+        runner = web.AppRunner(app, shutdown_timeout=GRACE)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self.port).start()
+            self.port = runner.addresses[0][1]  # and the same one after a restart
+            task_status.started()
+            await anyio.sleep_forever()
+        finally:
+            with aionif.shutdown_scope():
+                await runner.cleanup()
 
-def make_app() -> web.Application:
-    """Return the service."""
-    app = web.Application(client_max_size=LARGEST)
-    app.router.add_post("/picture", picture)
-    app.router.add_get("/metrics", metrics)
-    app.cleanup_ctx.append(_resources)
-    return app
+    async def report(self) -> None:
+        """Print what was done, from time to time."""
+        while self._executor is not None:
+            await anyio.sleep(REPORTED)
+            counts = self._executor.statistics()
+            print(f"pictures: {counts.returned} decoded, {counts.failed} crashed", flush=True)
+
+    # ---- requests ----
+
+    async def picture(self, request: web.Request) -> web.Response:
+        """Decode the body."""
+        body = await request.read()
+        try:
+            grey = await self._decode(body)
+        except aionif.NifTimeout:
+            return web.json_response({"error": "it takes too long"}, status=503)
+        except aionif.NifRejected as error:
+            seconds = str(int(error.retry_after or 0) + 1)
+            headers = {"Retry-After": seconds}
+            return web.json_response({"error": "too busy"}, status=503, headers=headers)
+        except aionif.NifError as error:
+            return web.json_response({"error": type(error).__name__}, status=500)
+        if grey < 0:
+            return web.json_response({"error": "not a picture"}, status=400)
+        return web.json_response({"mean": grey / 1000})
+
+    async def _decode(self, body: bytes) -> Any:
+        if self._executor is None:
+            raise aionif.NifClosed(resource="executor")
+        function = self._library.mean_grey
+        return await self._executor.execute_nif(function, body, len(body), timeout=DEADLINE)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Answer a scrape of Prometheus."""
+        text = generate_latest(self._registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @asynccontextmanager
 async def serving(port: int = 0) -> AsyncIterator[str]:
     """Serve on the loopback interface; yields the address. port 0: any that is free."""
-    runner = web.AppRunner(make_app())
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    with tempfile.TemporaryDirectory() as directory:
+        service = Service(build(Path(directory)), port)
+        async with service.supervisor():
+            yield f"http://127.0.0.1:{service.port}"
+
+
+async def serve(port: int) -> None:
+    """Serve until a signal says to end."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with serving(port) as address:
+            with top.allow():  # for `aionif top`
+                print(f"process {os.getpid()} is serving on {address}", flush=True)
+                await anext(signals)
+                print("ending", flush=True)
+    print("ended", flush=True)
 
 
 # ---- the demonstration ----
@@ -148,16 +217,9 @@ async def demonstrate() -> None:
                     print(line)
 
 
-async def _serve(port: int) -> None:
-    async with serving(port) as address:
-        with top.allow():  # for `aionif top`
-            print(f"process {os.getpid()} is serving on {address}", flush=True)
-            await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
+    logging.getLogger("aionif").setLevel(logging.ERROR)  # each crash would have its line
     if sys.argv[1:2] == ["serve"]:
-        asyncio.run(_serve(int(sys.argv[2]) if len(sys.argv) > 2 else 8080))  # noqa: PLR2004
+        asyncio.run(serve(int(sys.argv[2]) if len(sys.argv) > 2 else 8080))  # noqa: PLR2004
     else:
-        logging.getLogger("aionif").setLevel(logging.ERROR)  # the log has these crashes too
         asyncio.run(demonstrate())
