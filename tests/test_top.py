@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aionif import NifExecutor, load
+from aionif import NifExecutor, NifSignal, call_nif, load
 from aionif.cli import main
 from aionif.telemetry import top
 from tests.support import DEADLINE, PROBE_CDEF, gather, load_gallery, run_child, run_on
@@ -52,7 +52,8 @@ def test_a_picture_of_a_running_program(backend: str, probe_path: Path) -> None:
     assert row
     assert float(row[1]) > 0
     assert float(row[2]) >= 5
-    assert re.search(r"gallery_segv_read .*SIGSEGV \d+", shown.stdout)
+    assert re.search(r"watched +gallery_segv_read .*SIGSEGV \d+", shown.stdout)
+    assert re.search(r"\(inline\) +gallery_segv_read .*SIGSEGV 1", shown.stdout)
 
 
 def be_watched(backend: str, probe_path: str) -> None:
@@ -61,6 +62,8 @@ def be_watched(backend: str, probe_path: str) -> None:
     crash = load_gallery().gallery_segv_read
 
     async def program() -> None:
+        with pytest.raises(NifSignal):
+            call_nif(crash)
         looker = threading.Thread(target=lambda: print(look(os.getpid()).stdout))
         async with NifExecutor(name="watched", max_workers=2) as executor:
             looker.start()
