@@ -19,6 +19,7 @@ from benchmarks import (
     process,
     sequential,
     supervision,
+    telemetry,
 )
 from benchmarks._measure import Row, Scale
 from benchmarks._table import as_json, as_table
@@ -40,6 +41,7 @@ MEASURES: dict[str, Callable[[Scale], Awaitable[list[Row]]]] = {
     "ticker": crashes.ticker,
     "process": process.process,
     "supervision": supervision.children,
+    "telemetry": telemetry.watched,
 }
 
 

@@ -13,7 +13,8 @@ import structlog
 
 from aionif import load
 from aionif._wakeup import orphans
-from tests import support
+from aionif.telemetry import attach, detach
+from tests import breaking, support
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -95,3 +96,31 @@ def gate(direct: Any) -> Iterator[Any]:
         if direct.count_at_gate():
             direct.sleep_ms(1)
     direct.forget_gate()
+
+
+@pytest.fixture(scope="session")
+def acting_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of breaking.py."""
+    return support.build_library(
+        tmp_path_factory.mktemp("acting"), breaking.SOURCE, "-Wl,--build-id"
+    )
+
+
+@pytest.fixture(scope="session")
+def acting(acting_path: Path) -> NifLibrary:
+    """Its functions."""
+    return load(acting_path, breaking.CDEF)
+
+
+@pytest.fixture
+def breaker_events() -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What circuit breakers log."""
+    found: list[tuple[str, dict[str, Any]]] = []
+
+    def handler(event: str, fields: dict[str, Any]) -> None:
+        if event.startswith("breaker_"):
+            found.append((event, fields))
+
+    attach(handler)
+    yield found
+    detach(handler)

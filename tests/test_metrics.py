@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aionif import NifBreaker, NifExecutor, NifPolicy, _census
-from aionif._series import Series
+from aionif import NifBreaker, NifExecutor, NifPolicy, _census, _series
 from aionif.telemetry.metrics import NifCollector
+from tests.supervising import Script
 from tests.support import gather, load_gallery, until
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only executors of this test are counted."""
+    """Only calls of this test are counted."""
     for name in ("_members", "_ended"):
         monkeypatch.setattr(_census, name, {})
     monkeypatch.setattr(_census, "_names", set())
-    monkeypatch.setattr(_census, "_inline", Series())
+    monkeypatch.setattr(_census, "_inline", _series.Series())
 
 
 def scrape(**settings: Any) -> Samples:
@@ -203,6 +203,18 @@ def test_scrapes_in_other_threads_while_executors_open_and_close(
             thread.join(30)
     assert not failures
     assert total(scrape(), "aionif_calls_total") == 20
+
+
+def test_restarts_of_supervisors(run: Any) -> None:
+    async def main() -> None:
+        before = total(scrape(), "aionif_supervisor_restarts_total")
+        script = Script()
+        async with script.supervisor(script.children("a")):
+            for _ in range(2):
+                await script.crash("a")
+        assert total(scrape(), "aionif_supervisor_restarts_total") == before + 2
+
+    run(main)
 
 
 # ---- the dashboard ----

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
+import pytest
 from rich.console import Console
 
-from aionif import ChildSpec, NifBreaker, NifExecutor, NifPolicy, NifSupervisor
+from aionif import ChildSpec, NifBreaker, NifExecutor, NifPolicy, NifSignal, NifSupervisor, call_nif
 from aionif.cli.top import picture
 from aionif.supervision import tree
 from aionif.supervision.tree import MOST_LISTED, supervision_tree
@@ -17,15 +18,12 @@ from aionif.telemetry.top import _snapshot
 from tests.supervising import Script, settle
 from tests.support import gather, load_gallery
 
-if TYPE_CHECKING:
-    import pytest
-
 
 def screen() -> list[str]:
     """Return what `aionif top` shows of this process, line by line."""
     now = json.loads(json.dumps(_snapshot()))
     text = StringIO()
-    Console(file=text, width=100).print(picture(now, now))
+    Console(file=text, width=200).print(picture(now, now))
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
@@ -127,3 +125,13 @@ def test_breakers_are_shown_with_their_states(run: Any, backend: str) -> None:
             assert rows == [[f"breaks-{backend}", "gallery_segv_read", "open", "1"]]
 
     run(main)
+
+
+def test_inline_calls_that_failed_are_shown_with_the_other_functions() -> None:
+    crash = load_gallery().gallery_segv_read
+    with pytest.raises(NifSignal):
+        call_nif(crash)
+    rows = [row for row in below("executor", "function", "failed") if row[0] == "(inline)"]
+    [row] = [row for row in rows if row[1] == "gallery_segv_read"]
+    assert row[-1].startswith("SIGSEGV ")
+    assert not [row for row in below("executor", "workers") if row[0] == "(inline)"]

@@ -129,8 +129,8 @@ def _executors(before: Snapshot, now: Snapshot, seconds: float) -> Table:
     table = _table("executor", "workers", "busy", "queued", "calls/s", "calls", "replaced")
     for name, executor in now["executors"].items():
         counts = executor["counts"]
-        if not counts:  # of inline calls, which have no workers
-            continue
+        if not counts:
+            continue  # call_nif, which has no workers
         earlier = before["executors"].get(name, {}).get("counts", {})
         rate = (counts["submitted"] - earlier.get("submitted", 0)) / seconds
         table.add_row(

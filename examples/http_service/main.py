@@ -54,17 +54,16 @@ DEADLINE = 5.0  # seconds for one picture
 GRACE = 10.0  # seconds that requests under way have when the service ends
 REPORTED = 60.0  # seconds between two lines about what was done
 
-# A crash takes a worker process, and a new one takes a millisecond or two of CPU time. With four,
-# those left serve meanwhile; two would do for the calls. Spinning workers would keep the CPU from
-# what starts the new one, and save a request of a millisecond some microseconds.
+# A crash takes a worker process with it. A spare stands ready for the next call, and its successor
+# is forked some milliseconds later. Workers are started where calls meet, so there are mostly one
+# and the spare; four at the most let a burst through in which several calls crash.
 WORKERS = 4
 MOST_WAITING = 256  # requests; further ones are told to come back later
 
 # Strangers will crash the decoder, a few times a second if they like. Should it crash on nearly
 # everything, as after a bad deployment, a pause costs less than starting workers without end.
 POLICY = aionif.NifPolicy(
-    spin=0,
-    breaker=aionif.NifBreaker(max_crashes=3000, max_seconds=60, hold_seconds=5),
+    breaker=aionif.NifBreaker(max_crashes=3000, max_seconds=60, hold_seconds=5)
 )
 
 
