@@ -166,15 +166,27 @@ void aionif_pool_stop(struct aionif_pool *pool) {
     pthread_mutex_unlock(&opening);
 }
 
+/* Its fate is counted, its native code still runs: until that stops, or is abandoned. */
+static bool runs_on(const struct aionif__worker *worker) {
+    bool found = false;
+    for (uint32_t slot = 0; slot < AIONIF__SLOTS; slot++) {
+        const struct aionif__call *call = worker->calls[slot];
+        found |= call && call->settled &&
+                 (atomic_load(&call->record->state) & AIONIF__STATE) != AIONIF__FINISHED;
+    }
+    return found;
+}
+
 void aionif_pool_statistics(struct aionif_pool *pool, struct aionif_statistics *out) {
     aionif__lock();
     *out = pool->statistics;
     out->workers = pool->worker_count;
     out->queued = aionif__waiting(pool);
     for (uint32_t i = 0; i < pool->worker_count; i++) {
-        out->running += aionif__unfinished(pool->workers[i]) > 0;
+        bool busy = aionif__unfinished(pool->workers[i]) > 0;
+        out->running += busy && !runs_on(pool->workers[i]);
+        out->idle += !busy;
     }
-    out->idle = out->workers - out->running;
     aionif__unlock();
 }
 

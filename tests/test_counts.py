@@ -110,6 +110,31 @@ def test_durations_and_timeouts(run: Run, probe: NifLibrary, isolation: Any) -> 
     run(main)
 
 
+def test_a_call_that_runs_on_is_counted_once(run: Run, probe: NifLibrary, gate: Any) -> None:
+    """It has timed out; that it runs on until its end makes it no second call."""
+
+    async def main() -> None:
+        policy = NifPolicy(on_timeout="wait")
+        async with (
+            NifExecutor(max_workers=1, policy=policy) as executor,
+            anyio.create_task_group() as group,
+        ):
+
+            async def call() -> None:
+                with pytest.raises(NifTimeout):
+                    await executor.execute_nif(probe.wait_at_gate, 0, timeout=0.3)
+
+            await executor.execute_nif(probe.nothing)
+            group.start_soon(call)
+            await until(lambda: executor.statistics().timed_out == 1)
+            assert_adds_up(executor)
+            counts = executor.statistics()
+            assert (counts.workers, counts.running, counts.idle) == (1, 0, 0)
+            gate.open_gate()
+
+    run(main)
+
+
 def test_cancelled_and_dropped(run: Run, probe: NifLibrary, gate: Any) -> None:
     async def main() -> None:
         async with NifExecutor(max_workers=1, shutdown_timeout=0.1) as executor:
