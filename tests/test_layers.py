@@ -33,7 +33,7 @@ LAYERS = (
         "bench.latency",
         "bench.result",
     ),
-    ("_symbols",),
+    ("_symbols", "bench.statistics"),
     ("_report",),
     ("errors",),
     ("_native", "_syscalls", "telemetry", "telemetry.log"),
