@@ -32,9 +32,10 @@ __all__ = ("DEADLINE", "Trial", "main")
 DEADLINE = 0.25  # seconds that the call that hangs is given
 _LONG, _SHORT = 150_000, 2_000  # microseconds of work of bystanders: running, and queued
 _QUEUED = 10
-_PATIENCE = 3.0  # seconds, for anything that may never come
-_GRACE = 1.0  # seconds until native code that still runs is taken to run on
-_LOOK = 0.02  # seconds between two looks at whether it runs
+_PATIENCE = 2.0  # seconds, for anything that may never come
+_GRACE = 0.9  # seconds until native code that still runs is taken to run on
+_SILENCE = 0.25  # seconds without a beat: longer than it may wait for a CPU
+_LOOK = 0.02  # seconds between two looks at what has no event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +178,12 @@ class _Doing:
         if not self._count():
             return None
         end = time.monotonic() + _GRACE
-        while True:
+        while time.monotonic() < end:
             before = self._count()
-            await anyio.sleep(_LOOK)
+            await anyio.sleep(_SILENCE)
             if self._count() == before:
                 return True
-            if time.monotonic() > end:
-                return False
+        return False
 
     async def _is_usable(self, bind: Any) -> bool:
         with anyio.move_on_after(_PATIENCE / 2):

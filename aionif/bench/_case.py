@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ class Case:
 
     workers: that it may have. budget: seconds that measuring may take, more or less.
     turns: of `bench_work` that take this machine a microsecond. own: the user's call, if any.
+    opened: the subject's `bind`, where several scenarios share one that is open.
     """
 
     subject: Subject
@@ -40,10 +42,14 @@ class Case:
     budget: float
     turns: float
     own: UserCall | None = None
+    opened: Any = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Any]:
         """Open the subject; gives its `bind`."""
+        if self.opened is not None:
+            yield self.opened
+            return
         async with opening(self.subject)(self.workers) as bind:
             yield bind
 
@@ -61,15 +67,22 @@ class Case:
 
 
 class Meter:
-    """CPU seconds of this process and all its workers, from its making on."""
+    """CPU seconds of this process and all its workers, from its making on.
+
+    Looking at all processes takes milliseconds of CPU time itself. So this process' own clock is
+    read after the first look, and before the second.
+    """
 
     def __init__(self) -> None:
         self._session = os.getsid(0)
-        self._start = _tree.cpu_seconds(self._session)
+        self._others = _tree.cpu_seconds(self._session, without=os.getpid())
+        self._own = time.process_time()
 
     def seconds(self) -> float:
         """Return how many there were so far."""
-        return max(0.0, _tree.cpu_seconds(self._session) - self._start)
+        own = time.process_time() - self._own
+        others = _tree.cpu_seconds(self._session, without=os.getpid()) - self._others
+        return max(0.0, own + others)
 
     def figures(self, calls: int) -> dict[str, float]:
         """Return the figures that every scenario of calls has."""

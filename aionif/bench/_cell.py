@@ -10,7 +10,7 @@ import logging
 import os
 import resource
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +79,24 @@ def scenario_named(name: str, own: dict[str, UserCall]) -> Scenario:
 
 
 async def _measure_all(order: Order, subject: Subject, lines: Any) -> None:
+    """Measure scenarios in turn; those that leave a subject as it was share one that is open."""
     own = order.own or {}
-    for name in order.scenarios:
-        case = Case(
-            subject=subject,
-            workers=order.workers,
-            budget=order.budget,
-            turns=order.turns,
-            own=own.get(name),
-        )
-        found = await measure(scenario_named(name, own), case)
-        lines.write(json.dumps({"scenario": name, **found}) + "\n")
+    case = Case(subject=subject, workers=order.workers, budget=order.budget, turns=order.turns)
+    scenarios = [scenario_named(name, own) for name in order.scenarios]
+    shared = [scenario for scenario in scenarios if not scenario.last]
+
+    async def one(scenario: Scenario, opened: Any = None) -> None:
+        given = replace(case, own=own.get(scenario.name), opened=opened)
+        found = await measure(scenario, given)
+        lines.write(json.dumps({"scenario": scenario.name, **found}) + "\n")
+
+    if len(shared) > 1:
+        async with case.open() as opened:
+            for scenario in shared:
+                await one(scenario, opened)
+        scenarios = scenarios[len(shared) :]  # they come last
+    for scenario in scenarios:
+        await one(scenario)
 
 
 async def measure(scenario: Scenario, case: Case) -> dict[str, Any]:

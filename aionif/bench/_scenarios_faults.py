@@ -9,6 +9,7 @@ import asyncio
 import time
 from concurrent.futures import BrokenExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -132,7 +133,8 @@ async def _wave(case: Case, bind: Any, crash: Work, work: Work, count: int) -> l
 
 
 async def respawn(case: Case) -> Measured:
-    """Time from a call that crashes to the result of the next one, with one worker."""
+    """Time from a call that crashes to the result of the next one, where there is one worker."""
+    case = replace(case, workers=1)
     crash, work = built_in("crash"), built_in("nothing")
     taken: list[float] = []
     async with _Renewed(case) as subject:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ("observe",)
 
 _CHILD = "aionif.bench._behave"
-_BOUND = 8.0  # seconds; all that a child waits for by itself is less
+_BOUND = 6.0  # seconds; all that a child waits for by itself is less
 
 
 async def observe(
@@ -56,4 +56,6 @@ def _note(ending: Ending, seen: dict[str, Any], others: str) -> str:
         parts.append("the caller was never told")
     if others:
         parts.append(f"bystanders got {others}")
+    elif seen.get("bystanders_lost"):
+        parts.append("bystanders did not end in time")
     return "; ".join(parts)

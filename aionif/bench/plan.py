@@ -14,7 +14,18 @@ from aionif.bench.workload import UserCall, near_miss
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ("EVENTS", "Batch", "Event", "Plan", "PlanError", "estimate", "make_plan", "refusal")
+__all__ = (
+    "EVENTS",
+    "SIDE_BY_SIDE",
+    "Batch",
+    "Event",
+    "Plan",
+    "PlanError",
+    "estimate",
+    "make_plan",
+    "refusal",
+    "tried",
+)
 
 Event = Literal["crash", "hang", "cancel"]
 EVENTS: tuple[Event, ...] = ("crash", "hang", "cancel")
@@ -22,11 +33,14 @@ EVENTS: tuple[Event, ...] = ("crash", "hang", "cancel")
 
 _T = TypeVar("_T")
 
-_ROUNDS, _ROUNDS_QUICK = 5, 1
+SIDE_BY_SIDE = 6
+"""Trials of a quick run that run at once."""
+
+_ROUNDS, _ROUNDS_QUICK = 4, 1
 _BUDGET, _BUDGET_QUICK = 0.15, 0.02  # seconds
 _OWN_TOGETHER = 100
 _START = 0.45  # seconds that a child and its workers take to start, and to be gone
-_BEHAVIOUR = 1.6  # seconds, the same included
+_BEHAVIOUR = 2.2  # seconds, the same included
 
 
 class PlanError(ValueError):
@@ -102,7 +116,7 @@ def make_plan(  # noqa: PLR0913 - each has a default
 
     scenarios, subjects: names; empty: all, or with `own`, the scenarios of these calls alone.
     quick: one round with little time, to see that everything runs; its figures have no bounds.
-    rounds: default 5. seed: of the random order; default: a new one. budget: seconds for each
+    rounds: default 4. seed: of the random order; default: a new one. budget: seconds for each
     cell; default 0.15. workers: of each subject; default: the number of CPUs, 2 at the least.
     pin: numbers of the CPUs to use. behaviours: default: True, unless scenarios are named or own
     calls are given.
@@ -145,11 +159,17 @@ def estimate(plan: Plan) -> float:
     total = 0.0
     for turn in range(plan.rounds):
         for batch in plan.batches(turn):
-            each = 1.5 * plan.budget + (0.05 if plan.quick else 0.0)
+            each = 1.5 * plan.budget
             total += _START + sum(each + scenario.costs for scenario in batch.scenarios)
     if plan.behaviours:
-        total += _BEHAVIOUR * len(EVENTS) * len([s for s in plan.subjects if is_installed(s)])
+        at_once = SIDE_BY_SIDE if plan.quick else 1
+        total += _BEHAVIOUR * len(EVENTS) * len(tried(plan)) / at_once
     return total
+
+
+def tried(plan: Plan) -> list[Subject]:
+    """Return the subjects whose behaviour is tried."""
+    return [s for s in plan.subjects if is_installed(s) and not s.only] if plan.behaviours else []
 
 
 # ---- names ----

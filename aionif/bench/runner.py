@@ -15,7 +15,7 @@ from aionif.bench import machine
 from aionif.bench._cell import Order
 from aionif.bench._children import Ending, run_child
 from aionif.bench.behaviour import observe
-from aionif.bench.plan import EVENTS, Event, refusal
+from aionif.bench.plan import EVENTS, SIDE_BY_SIDE, Event, refusal, tried
 from aionif.bench.result import Behaviour, Cell, Results
 from aionif.bench.scenarios import Scenario, facts_of
 from aionif.bench.subjects import Subject, describe, is_installed
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ("measure", "run")
 
-_SIDE_BY_SIDE = 4
 _CHILD = "aionif.bench._cell"
 
 
@@ -126,8 +125,7 @@ class _Session:
                 for batch in self.plan.batches(turn):
                     await self._measure(batch, turn)
             self._quiet.look()
-            if self.plan.behaviours:
-                await self._try_behaviours()
+            await self._try_behaviours()
             group.cancel_scope.cancel()
 
     async def _cancel_on_stop(self, scope: anyio.CancelScope) -> None:
@@ -175,7 +173,7 @@ class _Session:
 
     async def _try_behaviours(self) -> None:
         """Try what can go wrong; in a quick run side by side, where times are noise anyway."""
-        limiter = anyio.CapacityLimiter(_SIDE_BY_SIDE if self.plan.quick else 1)
+        limiter = anyio.CapacityLimiter(SIDE_BY_SIDE if self.plan.quick else 1)
 
         async def one(subject: Subject, event: Event) -> None:
             async with limiter:
@@ -184,7 +182,7 @@ class _Session:
                 )
 
         async with anyio.create_task_group() as group:
-            for subject in _tried(self.plan):
+            for subject in tried(self.plan):
                 for event in EVENTS:
                     group.start_soon(one, subject, event)
 
@@ -215,11 +213,7 @@ def _bound(scenarios: deque[Scenario]) -> float:
 
 def _count(plan: Plan) -> int:
     cells = sum(len(b.scenarios) for turn in range(plan.rounds) for b in plan.batches(turn))
-    return cells + len(_tried(plan)) * len(EVENTS) * plan.behaviours
-
-
-def _tried(plan: Plan) -> list[Subject]:
-    return [s for s in plan.subjects if is_installed(s) and not s.only]
+    return cells + len(tried(plan)) * len(EVENTS)
 
 
 def _not_measured(plan: Plan) -> Iterator[Cell]:
