@@ -35,6 +35,7 @@ LAYERS = (
         "bench.result",
     ),
     ("_symbols", "bench.statistics"),
+    ("bench.advise",),
     ("_report",),
     ("errors",),
     ("_native", "_syscalls", "telemetry", "telemetry.log"),
@@ -62,7 +63,7 @@ LAYERS = (
     ("futures", "testing"),
     ("",),
     ("bench._clock", "bench.workload"),
-    ("bench.subjects", "bench.machine"),
+    ("bench.subjects", "bench.machine", "bench.suite"),
     ("bench._case",),
     (
         "bench._subjects_own",

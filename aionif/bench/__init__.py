@@ -6,6 +6,7 @@ results = measure(make_plan(quick=True), progress=lambda cell, left: print(cell,
 save_results(results, "results.json")
 """
 
+from aionif.bench.advise import Advice, advise
 from aionif.bench.plan import EVENTS, Plan, PlanError, estimate, make_plan
 from aionif.bench.result import (
     Behaviour,
@@ -21,12 +22,14 @@ from aionif.bench.runner import measure, run
 from aionif.bench.scenarios import SCENARIOS, Scenario
 from aionif.bench.statistics import Ratio, distribution, figure, median_seconds, ratio
 from aionif.bench.subjects import SUBJECTS, Subject
+from aionif.bench.suite import Suite, calls_in, calls_of_library
 from aionif.bench.workload import UserCall, WorkError
 
 __all__ = (
     "EVENTS",
     "SCENARIOS",
     "SUBJECTS",
+    "Advice",
     "Behaviour",
     "Cell",
     "Plan",
@@ -38,8 +41,12 @@ __all__ = (
     "ScenarioFacts",
     "Subject",
     "SubjectFacts",
+    "Suite",
     "UserCall",
     "WorkError",
+    "advise",
+    "calls_in",
+    "calls_of_library",
     "distribution",
     "estimate",
     "figure",

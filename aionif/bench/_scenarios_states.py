@@ -21,13 +21,13 @@ _IDLE = 0.25  # seconds at the least: a few wake-ups of a poller must fall into 
 async def cold_start(case: Case) -> Measured:
     """Time from opening the subject to its first result; its modules are imported already.
 
+    To load the native library counts, here or in a worker, wherever the subject needs it.
     This is once in the life of a process, so a cell has one figure.
     """
-    work = case.work(0)
     open_it = opening(case.subject)
     start = time.perf_counter()
     async with open_it(case.workers) as bind:
-        result = bind(work)()
+        result = bind(case.work(0))()
         if not case.subject.synchronous:
             await result
         taken = time.perf_counter() - start

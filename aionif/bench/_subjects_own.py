@@ -25,17 +25,16 @@ async def inline(_workers: int) -> AsyncIterator[Any]:
     """Calls in the thread of the event loop, on a guarded stack."""
 
     def bind(work: Work, *, timeout: float | None = None) -> Callable[[], Any]:
-        if timeout is None:
-            return partial(aionif.call_nif, work.nif, *work.arguments)
-        return partial(aionif.call_nif, work.nif, *work.arguments, timeout=timeout)
+        call = partial(aionif.call_nif, _native(work), *work.arguments)
+        return call if timeout is None else partial(call, timeout=timeout)
 
     yield bind
 
 
-def _bind_to(executor: aionif.NifExecutor, work: Work, timeout: float | None) -> Callable[[], Any]:
-    function = (work.nif,) if work.nif is not None else work.remote
-    call = partial(executor.execute_nif, *function, *work.arguments)
-    return call if timeout is None else partial(call, timeout=timeout)
+def _native(work: Work) -> Any:
+    if work.nif is None:
+        raise Refusal("it calls native functions alone")
+    return work.nif
 
 
 @asynccontextmanager
@@ -46,7 +45,10 @@ async def _executor(workers: int, isolation: Literal["thread", "process"]) -> As
     async with executor:
 
         def bind(work: Work, *, timeout: float | None = None) -> Callable[[], Any]:
-            return _bind_to(executor, work, timeout)
+            remote = isolation == "process" and work.nif is None
+            function, *first = work.remote if remote else (_native(work),)
+            call = partial(executor.execute_nif, function, *first, *work.arguments)
+            return call if timeout is None else partial(call, timeout=timeout)
 
         yield bind
 

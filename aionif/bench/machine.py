@@ -111,7 +111,7 @@ class Quiet:
             ),
             f"the CPU's frequency follows its load (governor {governor})": governor
             not in {"none", "performance"},
-            f"{self._workers} workers and the event loop share {cpus} CPUs": self._workers >= cpus,
+            f"{self._workers} workers share {cpus} CPUs": self._workers > cpus,
         }
         return tuple(text for text, holds in found.items() if holds)
 

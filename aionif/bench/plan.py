@@ -53,6 +53,7 @@ class Plan:
 
     budget: seconds that a cell may measure, more or less. pin: CPUs that children may use; empty:
     all. workers: that each subject has. own: calls of the user's own.
+    bound: seconds after which a cell is taken to hang; None: its scenario's own.
     behaviours: whether to try what subjects do when a call goes wrong.
     """
 
@@ -65,6 +66,7 @@ class Plan:
     quick: bool = False
     pin: tuple[int, ...] = ()
     own: dict[str, UserCall] = field(default_factory=dict)
+    bound: float | None = None
     behaviours: bool = True
 
     def batches(self, turn: int) -> Iterator[Batch]:
@@ -110,6 +112,7 @@ def make_plan(  # noqa: PLR0913 - each has a default
     budget: float | None = None,
     workers: int | None = None,
     pin: Iterable[int] = (),
+    bound: float | None = None,
     behaviours: bool | None = None,
 ) -> Plan:
     """Return a plan.
@@ -118,8 +121,9 @@ def make_plan(  # noqa: PLR0913 - each has a default
     quick: one round with little time, to see that everything runs; its figures have no bounds.
     rounds: default 4. seed: of the random order; default: a new one. budget: seconds for each
     cell; default 0.15. workers: of each subject; default: the number of CPUs, 2 at the least.
-    pin: numbers of the CPUs to use. behaviours: default: True, unless scenarios are named or own
-    calls are given.
+    pin: numbers of the CPUs to use. bound: seconds after which a cell is taken to hang; default:
+    each scenario has its own. behaviours: default: True, unless scenarios are named or own calls
+    are given.
 
     Raises PlanError for a name that is not known, which names the near miss, and for numbers that
     are out of range.
@@ -137,6 +141,7 @@ def make_plan(  # noqa: PLR0913 - each has a default
         workers=workers if workers is not None else max(2, len(os.sched_getaffinity(0))),
         quick=quick,
         pin=tuple(pin),
+        bound=bound,
         own={name: call for slug, call in calls.items() for name in _names_of(slug)},
         behaviours=behaviours if behaviours is not None else not chosen and not calls,
     )
@@ -207,6 +212,8 @@ def _check(plan: Plan) -> None:
         raise PlanError(f"workers must be 1 or more, not {plan.workers}")
     if not 0 < plan.budget <= 60:  # noqa: PLR2004 - a minute
         raise PlanError(f"budget must be more than 0 s and at most 60 s, not {plan.budget}")
+    if plan.bound is not None and plan.bound <= 0:
+        raise PlanError(f"bound must be more than 0 s, not {plan.bound}")
     missing = sorted(set(plan.pin) - os.sched_getaffinity(0))
     if missing:
         raise PlanError(f"there is no CPU {missing[0]} to pin to")

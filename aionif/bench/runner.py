@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections import deque
@@ -101,7 +102,7 @@ class _Session:
         plan = self.plan
         return Results(
             machine=self._machine,
-            command=" ".join(["aionif", *sys.argv[1:]]),
+            command=shlex.join(["aionif", *sys.argv[1:]]),
             created=self._created,
             rounds=plan.rounds,
             seed=plan.seed,
@@ -147,12 +148,13 @@ class _Session:
         """Measure a batch; where a cell ends its child, go on with the next in another one."""
         left = deque(batch.scenarios)
         while left:
-            ending = await run_child(_CHILD, self._order(batch.subject, left), bound=_bound(left))
+            bound = self.plan.bound or max(scenario.bound for scenario in left)
+            ending = await run_child(_CHILD, self._order(batch.subject, left), bound=bound)
             for line in ending.lines:
                 left.popleft()
                 self._keep(_cell(line, batch.subject, turn))
             if left:
-                self._keep(_lost(ending, left.popleft(), batch.subject, turn))
+                self._keep(_lost(ending, left.popleft(), batch.subject, turn, bound))
 
     def _order(self, subject: Subject, scenarios: deque[Scenario]) -> dict[str, Any]:
         plan = self.plan
@@ -194,10 +196,10 @@ def _cell(line: dict[str, Any], subject: Subject, turn: int) -> Cell:
     return Cell(subject=subject.name, round=turn, **fields)
 
 
-def _lost(ending: Ending, scenario: Scenario, subject: Subject, turn: int) -> Cell:
+def _lost(ending: Ending, scenario: Scenario, subject: Subject, turn: int, bound: float) -> Cell:
     """Return the cell that a child did not get done."""
     status = "hung" if ending.status is None else "died"
-    note = f"killed after {scenario.bound:g} s" if ending.status is None else ending.note
+    note = f"killed after {bound:g} s" if ending.status is None else ending.note
     return Cell(
         scenario=scenario.name,
         subject=subject.name,
@@ -205,10 +207,6 @@ def _lost(ending: Ending, scenario: Scenario, subject: Subject, turn: int) -> Ce
         status=status,  # type: ignore[arg-type] # one of the two
         note=note,
     )
-
-
-def _bound(scenarios: deque[Scenario]) -> float:
-    return max(scenario.bound for scenario in scenarios)
 
 
 def _count(plan: Plan) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,13 +19,7 @@ if TYPE_CHECKING:
 
     from aionif.bench.result import SubjectFacts
 
-__all__ = ("SUBJECTS", "Bind", "Refusal", "Subject", "describe", "is_installed", "opening")
-
-Bind = "Callable[..., Callable[[], Any]]"
-"""`bind(work, timeout=None)`: what makes the call. It returns an awaitable; of a synchronous
-subject it makes the call at once. timeout: seconds; the library's own deadline where it has one."""
-
-Need = Literal["crash", "deadline", "flight", "python"]
+__all__ = ("SUBJECTS", "Refusal", "Subject", "describe", "is_installed", "opening")
 
 
 class Refusal(Exception):  # noqa: N818 - no error: by its nature the subject can't
@@ -79,7 +72,7 @@ _ALL = (
         opener="inline",
         distribution="aionif",
         synchronous=True,
-        lacks={"flight": _BLOCKS, "python": "it calls native functions alone"},
+        lacks={"flight": _BLOCKS},
     ),
     Subject(
         name="thread",
@@ -87,7 +80,6 @@ _ALL = (
         module=_OURS,
         opener="threads",
         distribution="aionif",
-        lacks={"python": "it calls native functions alone"},
     ),
     Subject(
         name="process",
@@ -102,7 +94,7 @@ _ALL = (
         module=_OURS,
         opener="buffered",
         distribution="aionif",
-        lacks=dict.fromkeys(("crash", "deadline", "flight", "python"), _SHARED),
+        lacks=dict.fromkeys(("crash", "deadline", "flight"), _SHARED),
         only=frozenset({"arguments"}),
     ),
     Subject(
@@ -111,7 +103,7 @@ _ALL = (
         module=_OURS,
         opener="filled",
         distribution="aionif",
-        lacks=dict.fromkeys(("crash", "deadline", "flight", "python"), _SHARED),
+        lacks=dict.fromkeys(("crash", "deadline", "flight"), _SHARED),
         only=frozenset({"arguments"}),
     ),
     Subject(
@@ -197,9 +189,15 @@ def describe(subject: Subject) -> SubjectFacts:
 
 
 def opening(subject: Subject) -> Callable[[int], AbstractAsyncContextManager[Any]]:
-    """Import what the subject needs, and return what opens it: `open(workers)`."""
+    """Import what the subject needs, and return what opens it: `async with open(workers) as bind`.
+
+    `bind(work, timeout=None)` returns what makes the call: it returns an awaitable, or of a
+    synchronous subject, the result. timeout: seconds; the library's own deadline where it has one,
+    the event loop's where it has not.
+    """
     module = importlib.import_module(subject.module)
-    return partial(getattr(module, subject.opener))
+    opener: Callable[[int], AbstractAsyncContextManager[Any]] = getattr(module, subject.opener)
+    return opener
 
 
 def _version(subject: Subject) -> str:

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import sys
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aionif
 from aionif._binding import NifFunction, bind, is_foreign
 from aionif._native import ffi
 from aionif.errors import NifError
 
-__all__ = ("BARE", "UserCall", "Work", "WorkError", "built_in", "call_of", "direct_form")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = (
+    "BARE",
+    "UserCall",
+    "Work",
+    "WorkError",
+    "built_in",
+    "call_of",
+    "check_function",
+    "direct_form",
+    "load_file",
+    "near_miss",
+)
 
 BARE = Path(__file__).with_name("_bare")
 """Where the module lies that workers of other libraries import; to be put on `sys.path`."""
@@ -23,13 +39,14 @@ BARE = Path(__file__).with_name("_bare")
 sys.path.append(str(BARE))
 _bare: Any = importlib.import_module("aionif_bench_work")
 
-_CDEF = """
-    void bench_nothing(void);
-    unsigned long bench_work(unsigned long);
-    long bench_read(const unsigned char *, long);
-    int bench_crash(void);
-    int bench_beat(const char *);
-"""
+# One by one: a worker of another library is sent the declaration with each call.
+_DECLARED = {
+    "nothing": "void bench_nothing(void);",
+    "work": "unsigned long bench_work(unsigned long);",
+    "read": "long bench_read(const unsigned char *, long);",
+    "crash": "int bench_crash(void);",
+    "beat": "int bench_beat(const char *);",
+}
 
 
 class WorkError(ValueError):
@@ -38,23 +55,31 @@ class WorkError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One call.
+    """One call. Libraries are loaded when a form that needs them here is first asked for.
 
-    direct: the function for a plain call, in this process. nif: for aionif.
     remote: for pools of processes: a function that can be pickled, and its first arguments.
-    arguments: those of the call. native: whether it is native code, which other threads run beside.
+    arguments: those of the call.
     """
 
-    direct: Any
-    nif: Any
     remote: tuple[Any, ...]
-    arguments: tuple[Any, ...] = ()
-    native: bool = True
+    arguments: tuple[Any, ...]
+    load_direct: Callable[[], Any]
+    load_nif: Callable[[], Any]
+
+    @property
+    def direct(self) -> Any:
+        """The function for a plain call, in this process."""
+        return self.load_direct()
+
+    @property
+    def nif(self) -> Any:
+        """The function for aionif; None if it is not native."""
+        return self.load_nif()
 
 
 def built_in(name: str, *arguments: Any) -> Work:
     """Return a call of one of the functions that come with the runner: "nothing", "work", ..."""
-    return _of_library(str(_library()), _CDEF, f"bench_{name}", arguments)
+    return _of_library(str(_library()), _DECLARED[name], f"bench_{name}", arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +109,7 @@ def call_of(user: UserCall) -> Work:
         return _of_file(user)
     name, arguments = _parse(user.call)
     try:
-        getattr(aionif.load(user.library, user.cdef), name)
+        _loaded(user.library, user.cdef, name)
     except NifError as problem:
         raise WorkError(str(problem)) from problem
     return _of_library(user.library, user.cdef, name, arguments)
@@ -96,6 +121,11 @@ def direct_form(function: Any) -> Any:
         return function
     plan = function.plan
     return plan.keep if plan.ctype is None else ffi.cast(plan.ctype, plan.address)
+
+
+def load_file(file: str) -> Any:
+    """Import a file of benchmarks, under the name by which workers import it too."""
+    return _bare.load_file(file)
 
 
 # ---- where functions come from ----
@@ -112,11 +142,16 @@ def _library() -> Path:
 
 def _of_library(library: str | None, cdef: str, name: str, arguments: tuple[Any, ...]) -> Work:
     return Work(
-        direct=_bare.native(library, cdef, name),
-        nif=getattr(aionif.load(library, cdef), name),
         remote=(_bare.call_native, library, cdef, name),
         arguments=arguments,
+        load_direct=partial(_bare.native, library, cdef, name),
+        load_nif=partial(_loaded, library, cdef, name),
     )
+
+
+@functools.cache
+def _loaded(library: str | None, cdef: str, name: str) -> Any:
+    return getattr(aionif.load(library, cdef), name)
 
 
 def _of_file(user: UserCall) -> Work:
@@ -124,13 +159,11 @@ def _of_file(user: UserCall) -> Work:
         found = _bare.found_in(user.file, user.title)
     except (LookupError, ImportError, OSError, SyntaxError) as problem:
         raise WorkError(f"{user.file}: {problem}") from problem
-    remote = (_bare.call_of_file, user.file, user.title)
-    if is_foreign(found.function):
-        return Work(
-            direct=found.direct, nif=found.function, remote=remote, arguments=found.arguments
-        )
     return Work(
-        direct=found.function, nif=None, remote=remote, arguments=found.arguments, native=False
+        remote=(_bare.call_of_file, user.file, user.title),
+        arguments=found.arguments,
+        load_direct=lambda: found.direct,
+        load_nif=lambda: found.function if is_foreign(found.function) else None,
     )
 
 
