@@ -7,7 +7,7 @@ import signal
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -36,20 +36,29 @@ FILE = """
     def fail():
         raise ValueError("as it should")
 
+    def tell_cpus():
+        raise ValueError(f"may use {sorted(os.sched_getaffinity(0))}")
+
     suite = Suite("badly behaved")
     suite.call("hang", hang, NOTE)
     suite.call("die", die)
     suite.call("leave", leave)
     suite.call("fail", fail)
+    suite.call("cpus", tell_cpus)
     suite.call("good", int, "7")
 """
 
 
-def run_file(directory: Path, **settings: Any) -> Results:
+def run_file(directory: Path) -> Results:
     path = directory / "badly_behaved.py"
     path.write_text(textwrap.dedent(FILE).replace("NOTE", repr(str(directory / "note"))))
     plan = make_plan(
-        own=calls_in(path), subjects=["direct"], quick=True, bound=3.0, budget=0.01, **settings
+        own=calls_in(path),
+        subjects=["direct"],
+        quick=True,
+        bound=3.0,
+        budget=0.01,
+        pin=[min(os.sched_getaffinity(0))],
     )
     result: Results = run_on("asyncio", run, plan)
     return result
@@ -92,6 +101,11 @@ def test_an_exit_is_a_death(ends: Ends) -> None:
 def test_an_exception_is_a_failure_that_says_which(ends: Ends) -> None:
     cell = ends[0]["fail"]
     assert (cell.status, cell.note) == ("failed", "ValueError: as it should")
+
+
+def test_a_plan_pins_what_it_measures_to_its_cpus(ends: Ends) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    assert ends[0]["cpus"].note == f"ValueError: may use [{cpu}]"
 
 
 def test_one_that_goes_wrong_takes_no_other_with_it(ends: Ends) -> None:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any, Literal
 
+import anyio
+import anyio.lowlevel
 import pytest
 
-from aionif.bench import SCENARIOS, Cell, Results, make_plan, run
+from aionif.bench import (
+    SCENARIOS,
+    SUBJECTS,
+    Cell,
+    Results,
+    Subject,
+    _scenarios_calls,
+    latency,
+    make_plan,
+    run,
+)
+from aionif.bench._case import Case
+from aionif.bench._timing import together
 from aionif.bench.plan import refusal
-from aionif.bench.subjects import SUBJECTS
 from tests.support import run_on
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 OURS = ("direct", "call_nif", "thread", "process")
 PEERS = ("ThreadPoolExecutor", "to_thread", "anyio.to_thread", "ProcessPoolExecutor",
@@ -92,6 +109,53 @@ def test_a_buffer_is_a_subject_of_its_own_for_large_arguments() -> None:
         ("process-buffer", "empty"): "unsupported",
         ("process-fill", "empty"): "unsupported",
     }
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_calls_together_are_in_flight_together_under_either_event_loop(
+    backend: Literal["asyncio", "trio"],
+) -> None:
+    subject = Subject(name="", title="", module="", opener="", backend=backend)
+    case = Case(subject=subject, workers=1, budget=0.01, turns=1.0)
+    now = most = 0
+
+    async def call() -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await anyio.lowlevel.checkpoint()
+        now -= 1
+
+    run_on(backend, together, case, call, 7)
+    assert (now, most) == (0, 7)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_arrival_counts_from_when_it_was_due_under_either_event_loop(
+    backend: Literal["asyncio", "trio"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that holds the loop up for 20 ms delays those due meanwhile, and they say so."""
+    first = True
+
+    def bind(*_: object) -> Callable[[], Awaitable[None]]:
+        async def call() -> None:
+            nonlocal first
+            if first:
+                first = False
+                time.sleep(0.02)  # noqa: ASYNC251 - that is what it shows
+            await anyio.lowlevel.checkpoint()
+
+        return call
+
+    async def warm_up(*_: object) -> float:
+        return 1e-6
+
+    monkeypatch.setattr(_scenarios_calls, "warm_up", warm_up)
+    subject = Subject(name="", title="", module="", opener="", backend=backend)
+    case = Case(subject=subject, workers=1, budget=0.02, turns=1.0, opened=bind)
+    found = run_on(backend, lambda: _scenarios_calls.arrivals(case, rate=1_000))
+    late = [bucket for bucket in found.latency if latency.seconds_of(bucket) > 0.002]
+    assert len(late) > 3
 
 
 def test_ten_thousand_calls_in_flight() -> None:

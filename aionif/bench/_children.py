@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ async def run_child(module: str, order: dict[str, Any], *, bound: float) -> Endi
         with errors.open("wb") as stderr:
             process = await anyio.open_process(
                 [*command, str(source), str(output)],
-                stdin=None,
+                stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
                 start_new_session=True,

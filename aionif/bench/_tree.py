@@ -14,6 +14,7 @@ from pathlib import Path
 
 __all__ = ("cpu_seconds", "kill", "members", "resident")
 
+_PATIENCE = 5.0  # seconds
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 # Of /proc/PID/stat, counted from the state, which is the first after the name in parentheses.
 _STATE, _SESSION, _CHILD_USER, _CHILD_SYSTEM = 0, 3, 13, 14
@@ -66,8 +67,12 @@ def resident(session: int) -> int:
 
 
 def kill(session: int) -> None:
-    """Kill all its processes, those included that are started meanwhile."""
-    while pids := members(session):
+    """Kill all its processes, those included that are started meanwhile.
+
+    Returns once they are gone, or after 5 s: the kernel may hold one that it can't kill yet.
+    """
+    end = time.monotonic() + _PATIENCE
+    while (pids := members(session)) and time.monotonic() < end:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

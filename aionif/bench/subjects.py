@@ -143,7 +143,7 @@ _ALL = (
     ),
     Subject(
         name="loky",
-        title="loky, reusable executor",
+        title="loky, reusable executor (fork and exec)",
         module=_PROCESSES,
         opener="loky_executor",
         distribution="loky",
