@@ -77,6 +77,11 @@ def test_what_there_is_not_is_refused_by_name(wrong: dict[str, object], says: st
         make_plan(**wrong)  # type: ignore[arg-type] # wrong on purpose
 
 
+def test_what_is_named_twice_is_done_once() -> None:
+    plan = make_plan(scenarios=["empty", "empty"], subjects=["thread", "thread"])
+    assert order(plan, 0) == [("empty", "thread")]
+
+
 def test_pinning_takes_the_cpus_there_are() -> None:
     cpus = os.sched_getaffinity(0)
     assert set(make_plan(pin=cpus).pin) == cpus

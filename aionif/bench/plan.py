@@ -129,11 +129,11 @@ def make_plan(  # noqa: PLR0913 - each has a default
     are out of range.
     """
     calls = dict(_named(own))
-    chosen = [_known("scenario", name, SCENARIOS) for name in scenarios]
+    chosen = [_known("scenario", name, SCENARIOS) for name in dict.fromkeys(scenarios)]
     everything = [s for s in SCENARIOS.values() if s.quick or not quick]
     plan = Plan(
         scenarios=(*(chosen or ([] if calls else everything)), *_scenarios_of(calls)),
-        subjects=tuple(_known("subject", name, SUBJECTS) for name in subjects)
+        subjects=tuple(_known("subject", name, SUBJECTS) for name in dict.fromkeys(subjects))
         or tuple(SUBJECTS.values()),
         rounds=rounds if rounds is not None else _ROUNDS_QUICK if quick else _ROUNDS,
         seed=seed if seed is not None else random.SystemRandom().randrange(1 << 32),
