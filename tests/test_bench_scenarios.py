@@ -91,6 +91,16 @@ def test_each_way_of_the_standard_library_and_anyio_is_measured() -> None:
     assert {cell.status for cell in cells} == {"measured"}
 
 
+def test_the_cpu_time_of_workers_that_died_is_accounted_for() -> None:
+    cells = results_of(
+        subjects=["ProcessPoolExecutor", "anyio.to_process", "process"],
+        scenarios=["crash-every-call"],
+    ).cells
+    for cell in cells:
+        assert cell.status == "measured", cell.note
+        assert cell.figures["cpu_seconds_per_call"] > 0, cell.subject
+
+
 def test_a_pool_that_a_crash_breaks_is_opened_anew_and_the_bystanders_are_lost() -> None:
     (cell,) = results_of(subjects=["ProcessPoolExecutor"], scenarios=["crash-1-of-100"]).cells
     assert cell.status == "measured", cell.note

@@ -99,6 +99,12 @@ def test_only_rounds_that_have_both_are_compared() -> None:
     assert found.value == 2.0
 
 
+def test_a_subject_takes_exactly_as_long_as_itself() -> None:
+    found = ratio(noisy(random.Random(5), 2.0, 3, 0.5), "empty", "a", "a")
+    assert found
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
 def test_without_a_common_round_there_is_no_ratio() -> None:
     assert ratio(results(cell("a", 0, 2.0), cell("b", 1, 1.0)), "empty", "a", "b") is None
     assert ratio(results(), "empty", "a", "b") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -69,18 +70,18 @@ class Case:
 class Meter:
     """CPU seconds of this process and all its workers, from its making on.
 
-    Looking at all processes takes milliseconds of CPU time itself. So this process' own clock is
+    Looking at all processes takes milliseconds of CPU time itself. So this process' own clocks are
     read after the first look, and before the second.
     """
 
     def __init__(self) -> None:
         self._session = os.getsid(0)
         self._others = _tree.cpu_seconds(self._session, without=os.getpid())
-        self._own = time.process_time()
+        self._own = _own_seconds()
 
     def seconds(self) -> float:
         """Return how many there were so far."""
-        own = time.process_time() - self._own
+        own = _own_seconds() - self._own
         others = _tree.cpu_seconds(self._session, without=os.getpid()) - self._others
         return max(0.0, own + others)
 
@@ -90,3 +91,9 @@ class Meter:
             "cpu_seconds_per_call": self.seconds() / calls,
             "pss_bytes": float(_tree.resident(self._session)),
         }
+
+
+def _own_seconds() -> float:
+    """Return the CPU time of this process and of the workers that it has seen die."""
+    dead = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + dead.ru_utime + dead.ru_stime

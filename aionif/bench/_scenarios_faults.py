@@ -71,7 +71,8 @@ async def crash_every_call(case: Case) -> Measured:
     taken: list[float] = []
     async with _Renewed(case) as subject:
         await warm_up(case, subject.bind(built_in("nothing")))
-        await subject.crash(subject.bind(work))
+        for _ in range(case.workers):  # or those that stand idle would flatter the first few
+            await subject.crash(subject.bind(work))
         meter = Meter()
         end = time.perf_counter() + case.budget
         while len(taken) < _FEWEST or time.perf_counter() < end:
@@ -139,6 +140,8 @@ async def respawn(case: Case) -> Measured:
     taken: list[float] = []
     async with _Renewed(case) as subject:
         await warm_up(case, subject.bind(work))
+        await subject.crash(subject.bind(crash))
+        await _until_it_works(case, subject, work)
         end = time.perf_counter() + case.budget
         while len(taken) < _FEWEST or time.perf_counter() < end:
             start = time.perf_counter()

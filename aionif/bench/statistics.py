@@ -66,6 +66,8 @@ def ratio(results: Results, scenario: str, subject: str, baseline: str) -> Ratio
     common = sorted(above.keys() & below.keys())
     if not common:
         return None
+    if subject == baseline:
+        return Ratio(value=1.0, low=1.0, high=1.0)
     rounds = [(above[number], below[number]) for number in common]
     value = statistics.median(math.log(_median(over) / _median(under)) for over, under in rounds)
     if len(rounds) == 1:
