@@ -37,7 +37,7 @@ SIDE_BY_SIDE = 6
 """Trials of a quick run that run at once."""
 
 _ROUNDS, _ROUNDS_QUICK = 4, 1
-_BUDGET, _BUDGET_QUICK = 0.15, 0.02  # seconds
+_BUDGET, _BUDGET_QUICK = 0.12, 0.02  # seconds
 _OWN_TOGETHER = 100
 _START = 0.45  # seconds that a child and its workers take to start, and to be gone
 _BEHAVIOUR = 2.2  # seconds, the same included
@@ -120,7 +120,7 @@ def make_plan(  # noqa: PLR0913 - each has a default
     scenarios, subjects: names; empty: all, or with `own`, the scenarios of these calls alone.
     quick: one round with little time, to see that everything runs; its figures have no bounds.
     rounds: default 4. seed: of the random order; default: a new one. budget: seconds for each
-    cell; default 0.15. workers: of each subject; default: the number of CPUs, 2 at the least.
+    cell; default 0.12. workers: of each subject; default: the number of CPUs, 2 at the least.
     pin: numbers of the CPUs to use. bound: seconds after which a cell is taken to hang; default:
     each scenario has its own. behaviours: default: True, unless scenarios are named or own calls
     are given.

@@ -103,7 +103,7 @@ _ALL = (
     _in_flight(10, quick=False),
     _in_flight(100),
     _in_flight(1_000),
-    _in_flight(10_000, bound=30.0, costs=1.5, rounds=3, quick=False),
+    _in_flight(10_000, bound=30.0, costs=1.5, rounds=2, quick=False),
     _in_flight(100_000, bound=90.0, costs=11.0, rounds=1, quick=False),
     _arrivals(1_000),
     _arrivals(10_000),
