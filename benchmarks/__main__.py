@@ -8,13 +8,13 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
+from aionif.bench import machine
 from benchmarks import (
     c_level,
     concurrent,
     crashes,
     in_flight,
     inline,
-    machine,
     open_loop,
     process,
     sequential,

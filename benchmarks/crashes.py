@@ -8,14 +8,14 @@ import time
 from typing import Any
 
 import aionif
-from benchmarks._arrivals import Timer
+from aionif.bench._clock import at_times, steady
 from benchmarks._measure import Row, Scale, percentile, ratio_row, rounds
 from benchmarks._subjects import crasher, silent_log
 
 __all__ = ("rate", "ticker")
 
 _TASKS = 16
-_TICK = 1_000_000  # nanoseconds
+_TICK = 0.001  # seconds
 
 
 async def _crash(executor: aionif.NifExecutor, function: Any) -> None:
@@ -55,25 +55,10 @@ async def rate(scale: Scale) -> list[Row]:
 
 async def _late_ticks(ticks: int) -> list[float]:
     """Tick each millisecond of a fixed schedule; return how late each tick ran, in microseconds."""
-    loop = asyncio.get_running_loop()
-    start = time.monotonic_ns()
-    schedule = [start + tick * _TICK for tick in range(1, ticks + 1)]
-    timer = Timer(schedule)
     late: list[float] = []
-    finished = loop.create_future()
-
-    def tick() -> None:
-        late.append((time.monotonic_ns() - schedule[len(late)]) / 1000)
-        if len(late) < ticks:
-            timer.set(len(late))
-        else:
-            loop.remove_reader(timer.descriptor)
-            finished.set_result(None)
-
-    loop.add_reader(timer.descriptor, tick)
-    timer.set(0)
-    await finished
-    timer.close()
+    await at_times(
+        steady(_TICK, ticks), lambda due: late.append((time.monotonic_ns() - due) / 1000)
+    )
     return late
 
 
