@@ -1,0 +1,98 @@
+"""A run on a terminal: what to doubt, the tables, where aionif is slower, and what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from aionif.bench.reading import default_baseline, lines, losses, slower_sentence
+from aionif.bench.tables import behaviour_grid, missing_grid, time_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console, RenderableType
+
+    from aionif.bench.result import Results
+    from aionif.bench.tables import Cells, Grid
+
+__all__ = ("print_results", "table_of")
+
+_STYLES = {"good": "green", "poor": "yellow", "bad": "red", "faint": "dim", "": ""}
+_LEAST_NAME = 22  # columns
+_MARKS = {"good": "+ ", "poor": "~ ", "bad": "! "}  # for who sees no colours
+
+
+def print_results(results: Results, console: Console, *, baseline: str = "") -> None:
+    """Print everything that was found. baseline: a subject; empty for the usual one."""
+    for part in _parts(results, baseline or default_baseline(results)):
+        console.print(part)
+
+
+def _parts(results: Results, baseline: str) -> Iterator[RenderableType]:
+    yield from _doubts(results)
+    titles = {subject.name: subject.title for subject in results.subjects}
+    if baseline:
+        yield _plain(f"The baseline is {titles.get(baseline, baseline)}.", "")
+    for scenario in results.scenarios:
+        found = lines(results, scenario.name, baseline)
+        if found:
+            yield table_of(time_grid(found, baseline), scenario.title)
+    if results.behaviours:
+        yield table_of(behaviour_grid(results), "When a call goes wrong", marked=True)
+    yield from _losses(results)
+    without = missing_grid(results)
+    if without.rows:
+        yield table_of(without, "Not measured")
+
+
+def _doubts(results: Results) -> Iterator[RenderableType]:
+    if not results.complete:
+        yield _plain("Interrupted: what follows was found until then.", "bold red")
+    if results.quick:
+        yield _plain("A quick look: it shows that everything runs; the figures are noise.", "bold")
+    for warning in results.warnings:
+        yield _plain(f"Doubt these figures: {warning}", "bold yellow")
+
+
+def _losses(results: Results) -> Iterator[RenderableType]:
+    if results.rounds == 1:
+        yield _plain("\nOne round has no intervals: nothing can be told apart.", "dim")
+        return
+    found = losses(results)
+    if not found:
+        yield _plain("\nNo peer is faster than a tier of aionif by more than chance.", "")
+    for loss in found:
+        yield _plain(slower_sentence(loss), "red")
+
+
+def table_of(grid: Grid, title: str, *, marked: bool = False) -> Table:
+    """Return a table for rich. marked: also say by a character what colours say."""
+    table = Table(
+        title=_plain(f"\n{title}", "bold"), title_justify="left", box=box.SIMPLE_HEAD,
+        pad_edge=False, show_lines=marked,
+    )  # fmt: skip
+    for column, name in enumerate(grid.head):
+        right = column >= grid.words
+        least = _LEAST_NAME if column == 0 else None
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", min_width=least
+        )
+    for row in grid.rows:
+        table.add_row(*_texts(row, marked=marked), style="bold" if row.ours else "")
+    return table
+
+
+def _texts(row: Cells, *, marked: bool) -> Iterator[RenderableType]:
+    for column, text in enumerate(row.texts):
+        tone = row.tone(column)
+        mark = _MARKS.get(tone, "") if marked else ""
+        yield _plain(mark + text, _STYLES[tone])
+
+
+def _plain(text: str, style: str) -> Text:
+    """Return text in which brackets are no markup."""
+    return Text(text, style=style)

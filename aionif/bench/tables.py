@@ -1,0 +1,143 @@
+"""The tables of a run as text in cells, for whoever prints them: a terminal, a page, a document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aionif.bench.reading import (
+    SHARES,
+    behaviour_of,
+    figures_of,
+    is_ours,
+    losses,
+    missing,
+    percentile_name,
+    verdict,
+)
+from aionif.bench.units import format_figure, format_ratio, format_seconds, title_of_figure
+
+if TYPE_CHECKING:
+    from aionif.bench.reading import Line
+    from aionif.bench.result import Results
+
+__all__ = ("EVENTS", "Cells", "Grid", "behaviour_grid", "loss_grid", "missing_grid", "time_grid")
+
+EVENTS = {
+    "crash": "one call crashes",
+    "hang": "one call runs past its deadline",
+    "cancel": "the task of one call is cancelled",
+}
+"""What can go wrong with a call, in words."""
+
+_NONE = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """One row. subject: its name, or empty. ours: of aionif. tones: of each cell, or none.
+
+    A tone is "good", "poor", "bad", "faint" or empty; text alone has to say as much.
+    """
+
+    subject: str
+    texts: tuple[str, ...]
+    ours: bool = False
+    tones: tuple[str, ...] = ()
+
+    def tone(self, column: int) -> str:
+        """Return the tone of a cell."""
+        return self.tones[column] if self.tones else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table: names of columns, and rows. words: how many columns from the left are no figures."""
+
+    head: tuple[str, ...]
+    rows: tuple[Cells, ...]
+    words: int = 1
+
+
+def time_grid(found: list[Line], baseline: str) -> Grid:
+    """Return times, ratios, percentiles and other figures of the lines of one scenario."""
+    figures = figures_of(found)
+    shares = [share for share in SHARES if any(share in line.percentiles for line in found)]
+    head = (
+        "subject",
+        "time a call",
+        "over the baseline",
+        *map(percentile_name, shares),
+        *map(title_of_figure, figures),
+    )
+    rows = tuple(_time_row(line, baseline, shares, figures) for line in found)
+    return Grid(head=head, rows=rows)
+
+
+def _time_row(line: Line, baseline: str, shares: list[float], figures: list[str]) -> Cells:
+    is_baseline = line.subject.name == baseline
+    times = [line.percentiles.get(share) for share in shares]
+    texts = (
+        line.subject.title,
+        _NONE if line.seconds is None else format_seconds(line.seconds),
+        "the baseline" if is_baseline else format_ratio(line.ratio) if line.ratio else _NONE,
+        *(_NONE if seconds is None else format_seconds(seconds) for seconds in times),
+        *(format_figure(n, line.figures[n]) if n in line.figures else _NONE for n in figures),
+    )
+    if line.status != "measured" and line.seconds is None:
+        texts = (texts[0], line.status, *texts[2:])
+    tones = ["faint" if text == _NONE else "" for text in texts]
+    if line.seconds is None:
+        tones[:2] = ["faint", "faint"]
+    if line.ratio and line.ratio.told_apart:
+        tones[2] = "good" if line.ratio.high < 1 else "bad"
+    return Cells(
+        subject=line.subject.name, texts=texts, ours=is_ours(line.subject), tones=tuple(tones)
+    )
+
+
+def behaviour_grid(results: Results) -> Grid:
+    """Return what each subject did in each event; a row for each that was tried in any."""
+    tried = {behaviour.subject for behaviour in results.behaviours}
+    events = [e for e in EVENTS if any(behaviour.event == e for behaviour in results.behaviours)]
+    rows = []
+    for subject in results.subjects:
+        if subject.name not in tried:
+            continue
+        seen = [behaviour_of(results, subject.name, event) for event in events]
+        told = [verdict(behaviour) if behaviour else ("faint", _NONE) for behaviour in seen]
+        rows.append(
+            Cells(
+                subject=subject.name,
+                texts=(subject.title, *(words for _, words in told)),
+                ours=is_ours(subject),
+                tones=("", *(tone for tone, _ in told)),
+            )
+        )
+    head = ("subject", *(EVENTS[event] for event in events))
+    return Grid(head=head, rows=tuple(rows), words=len(head))
+
+
+def loss_grid(results: Results) -> Grid:
+    """Return where a peer is faster than aionif, by more than chance."""
+    rows = tuple(
+        Cells(
+            subject=loss.ours.name,
+            texts=(loss.scenario.title, loss.ours.title, loss.peer.title, format_ratio(loss.ratio)),
+        )
+        for loss in losses(results)
+    )
+    return Grid(head=("scenario", "aionif", "is slower than", "time over"), rows=rows, words=3)
+
+
+def missing_grid(results: Results) -> Grid:
+    """Return what was not measured, where and why."""
+    rows = tuple(
+        Cells(
+            subject=each.subject.name,
+            texts=(each.subject.title, each.status, each.where(len(results.scenarios)), each.note),
+            tones=("", "faint" if each.status in ("absent", "unsupported") else "bad", "", ""),
+        )
+        for each in missing(results)
+    )
+    return Grid(head=("subject", "", "where", "why"), rows=rows, words=4)
