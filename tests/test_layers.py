@@ -81,7 +81,7 @@ LAYERS = (
     ("bench",),
     ("bench.markup", "bench.units"),
     ("bench.reading",),
-    ("bench.styles",),
+    ("bench.compare", "bench.styles"),
     ("bench.charts", "bench.tables"),
     ("bench.page", "bench.table"),
     ("cli._calls", "cli._stderr", "cli._ticker", "cli.sandbox", "cli.top"),

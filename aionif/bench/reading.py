@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aionif.bench.statistics import Ratio
 
 __all__ = (
+    "EVENTS",
     "SHARES",
     "Line",
     "Loss",
@@ -39,6 +40,13 @@ __all__ = (
 
 SHARES = (0.5, 0.9, 0.99, 0.999)
 """The percentiles that tables show."""
+
+EVENTS = {
+    "crash": "one call crashes",
+    "hang": "one call runs past its deadline",
+    "cancel": "the task of one call is cancelled",
+}
+"""What can go wrong with a call, in words."""
 
 _USUAL = ("ThreadPoolExecutor", "to_thread", "direct")  # what one would use instead, in this order
 

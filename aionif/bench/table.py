@@ -9,17 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from aionif.bench.reading import default_baseline, lines, losses, slower_sentence
-from aionif.bench.tables import behaviour_grid, missing_grid, time_grid
+from aionif.bench.tables import behaviour_grid, change_grid, fall_grid, missing_grid, time_grid
+from aionif.bench.units import format_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console, RenderableType
 
+    from aionif.bench.compare import Comparison
     from aionif.bench.result import Results
     from aionif.bench.tables import Cells, Grid
 
-__all__ = ("print_results", "table_of")
+__all__ = ("print_comparison", "print_results", "table_of")
 
 _STYLES = {"good": "green", "poor": "yellow", "bad": "red", "faint": "dim", "": ""}
 _LEAST_NAME = 22  # columns
@@ -30,6 +32,25 @@ def print_results(results: Results, console: Console, *, baseline: str = "") -> 
     """Print everything that was found. baseline: a subject; empty for the usual one."""
     for part in _parts(results, baseline or default_baseline(results)):
         console.print(part)
+
+
+def print_comparison(found: Comparison, console: Console) -> None:
+    """Print what changed between two runs, and how much did not."""
+    for warning in found.warnings:
+        console.print(_plain(f"Doubt these figures: {warning}", "bold yellow"))
+    if found.speed:
+        console.print(_plain(f"The direct call: {format_ratio(found.speed)}.", ""))
+    changed = change_grid(found)
+    if changed.rows:
+        console.print(table_of(changed, "Changed beyond the threshold"))
+    if found.falls:
+        console.print(table_of(fall_grid(found), "No longer as it was", marked=True))
+    same = sum(change.kind == "same" for change in found.changes)
+    console.print(_plain(f"\n{same} of {len(found.changes)} figures can't be told apart.", ""))
+    for text in found.alone:
+        console.print(_plain(f"Not compared: {text}.", ""))
+    verdict = "Something became worse." if found.regressed else "Nothing became worse."
+    console.print(_plain(verdict, "bold red" if found.regressed else "bold green"))
 
 
 def _parts(results: Results, baseline: str) -> Iterator[RenderableType]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aionif.bench.reading import (
+    EVENTS,
     SHARES,
     behaviour_of,
     figures_of,
@@ -18,17 +19,20 @@ from aionif.bench.reading import (
 from aionif.bench.units import format_figure, format_ratio, format_seconds, title_of_figure
 
 if TYPE_CHECKING:
+    from aionif.bench.compare import Comparison
     from aionif.bench.reading import Line
     from aionif.bench.result import Results
 
-__all__ = ("EVENTS", "Cells", "Grid", "behaviour_grid", "loss_grid", "missing_grid", "time_grid")
-
-EVENTS = {
-    "crash": "one call crashes",
-    "hang": "one call runs past its deadline",
-    "cancel": "the task of one call is cancelled",
-}
-"""What can go wrong with a call, in words."""
+__all__ = (
+    "Cells",
+    "Grid",
+    "behaviour_grid",
+    "change_grid",
+    "fall_grid",
+    "loss_grid",
+    "missing_grid",
+    "time_grid",
+)
 
 _NONE = "-"
 
@@ -141,3 +145,40 @@ def missing_grid(results: Results) -> Grid:
         for each in missing(results)
     )
     return Grid(head=("subject", "", "where", "why"), rows=rows, words=4)
+
+
+def change_grid(comparison: Comparison) -> Grid:
+    """Return what became faster or slower, worst first."""
+    tones = {"slower": "bad", "faster": "good", "same": ""}
+    rows = tuple(
+        Cells(
+            subject=change.subject.name,
+            texts=(
+                change.scenario.title,
+                change.subject.title,
+                format_ratio(change.plain),
+                format_ratio(change.steady) if change.steady else _NONE,
+                change.kind,
+            ),
+            ours=is_ours(change.subject),
+            tones=("", "", "", "", tones[change.kind]),
+        )
+        for change in comparison.changes
+        if change.kind != "same"
+    )
+    head = ("scenario", "subject", "than before", "by the direct call", "")
+    return Grid(head=head, rows=rows, words=2)
+
+
+def fall_grid(comparison: Comparison) -> Grid:
+    """Return what was measured, or went well, and does no longer."""
+    rows = tuple(
+        Cells(
+            subject=fall.subject.name,
+            texts=(fall.subject.title, fall.where, fall.before, fall.after),
+            ours=is_ours(fall.subject),
+            tones=("", "", "", "bad"),
+        )
+        for fall in comparison.falls
+    )
+    return Grid(head=("subject", "where", "it was", "it is"), rows=rows, words=4)
