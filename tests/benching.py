@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from aionif.bench.latency import collect
+from aionif.bench.latency import bucket_of
 from aionif.bench.result import Behaviour, Cell, Results, ScenarioFacts, SubjectFacts
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ _ABSENT = {"loky": "is not installed: pip install loky"}
 _UNSUPPORTED = {"call_nif": "one call at a time", "direct": "one call at a time"}
 
 _SCENARIOS = (
-    ScenarioFacts(name="empty", title="An empty call"),
+    ScenarioFacts(name="empty", title="an empty call"),
     ScenarioFacts(name="hash", title="1 KiB hashed by libz"),
     *(
-        ScenarioFacts(name=f"flight-{n}", title=f"{n:,} in flight", group="concurrency", x=n)
+        ScenarioFacts(name=f"flight-{n}", title=f"{n:,} in flight", group="in-flight", x=n)
         for n in (1, 10, 100, 1000)
     ),
     *(
-        ScenarioFacts(name=f"bytes-{n}", title=f"{n:,} bytes", group="payload", x=n)
+        ScenarioFacts(name=f"bytes-{n}", title=f"{n:,} bytes", group="arguments", x=n)
         for n in (64, 65536, 8388608)
     ),
     *(
@@ -53,6 +54,7 @@ _SCENARIOS = (
 )
 
 
+@cache
 def synthetic(*, rounds: int = ROUNDS, slower: float = 1.0, subject: str = "thread") -> Results:
     """Return results; with `slower`, one subject takes so many times as long in every scenario."""
     draw = random.Random(7)
@@ -98,26 +100,34 @@ def _cell(
     if status != "measured":
         return Cell(scenario=scenario.name, subject=subject, round=round_, status=status, note=note)
     size = scenario.x or 1.0
-    seconds = base + {"payload": size * 0.3e-9, "": 0.0}.get(scenario.group, 1.5e-6)
-    if scenario.group == "concurrency":
+    seconds = base + {"arguments": size * 0.3e-9, "": 0.0}.get(scenario.group, 1.5e-6)
+    if scenario.group == "in-flight":
         seconds = max(seconds / min(size, 10), 1.5e-6)
     seconds *= draw.lognormvariate(0, 0.05)
-    calls = [seconds * draw.lognormvariate(0.1, 0.4) for _ in range(1500)]
     return Cell(
         scenario=scenario.name,
         subject=subject,
         round=round_,
         status="measured",
         seconds=tuple(seconds * draw.lognormvariate(0, 0.04) for _ in range(12)),
-        latency=collect(calls),
+        latency={bucket + bucket_of(seconds): count for bucket, count in _shape().items()},
         figures={"cpu_seconds_per_call": seconds * 0.9, "pss_bytes": 4e6 * draw.uniform(0.9, 1.1)},
+    )
+
+
+@cache
+def _shape() -> dict[int, int]:
+    """Return how far, in buckets, the latencies of single calls lie from their time by batches."""
+    draw = random.Random(11)
+    return Counter(
+        bucket_of(1e-3 * draw.lognormvariate(0.1, 0.4)) - bucket_of(1e-3) for _ in range(1500)
     )
 
 
 def _fate(scenario: ScenarioFacts, subject: str) -> tuple[Status, str]:
     if subject in _ABSENT:
         return "absent", _ABSENT[subject]
-    if scenario.group in ("concurrency", "arrivals") and subject in _UNSUPPORTED:
+    if scenario.group in ("in-flight", "arrivals") and subject in _UNSUPPORTED:
         return "unsupported", _UNSUPPORTED[subject]
     if (scenario.name, subject) == ("bytes-8388608", "anyio.to_process"):
         return "hung", "killed after 30 s"

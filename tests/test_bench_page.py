@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 RESULTS = synthetic()
 EVIL = "</script><script>alert(1)</script><!-- \"'&\u2028"
-PAGE = page_of(renamed(synthetic(slower=100.0), "pebble", EVIL))
 
 
 class Reader(HTMLParser):
@@ -63,8 +62,13 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def read() -> Reader:
-    return Reader(PAGE)
+def page() -> str:
+    return page_of(renamed(synthetic(slower=100.0), "pebble", EVIL))
+
+
+@pytest.fixture(scope="module")
+def read(page: str) -> Reader:
+    return Reader(page)
 
 
 def specs(reader: Reader) -> dict[str, Any]:
@@ -83,16 +87,16 @@ def svg_of(spec: charts.Spec) -> str:
 # ---- the page ----
 
 
-def test_the_page_loads_nothing(read: Reader) -> None:
+def test_the_page_loads_nothing(read: Reader, page: str) -> None:
     assert [load for load in read.loads if not load.startswith(("#", "data:"))] == []
-    assert "default-src 'none'" in PAGE
+    assert "default-src 'none'" in page
 
 
-def test_the_scripts_are_there_once(read: Reader) -> None:
+def test_the_scripts_are_there_once(read: Reader, page: str) -> None:
     assert sorted(read.scripts)[:1] == ["script-2"]
     assert {"specs", "themes"} < set(read.scripts)
     assert len(read.scripts) == 4
-    assert PAGE.count("window.vegaEmbed=") == 1
+    assert page.count("window.vegaEmbed=") == 1
 
 
 def test_no_title_becomes_markup(read: Reader) -> None:
@@ -101,8 +105,8 @@ def test_no_title_becomes_markup(read: Reader) -> None:
     assert EVIL in json.dumps(specs(read), ensure_ascii=False).replace('\\"', '"')
 
 
-def test_every_chart_has_its_place_and_every_place_its_chart(read: Reader) -> None:
-    places = re.findall(r'<div id="(chart-\d+)"', PAGE)
+def test_every_chart_has_its_place_and_every_place_its_chart(read: Reader, page: str) -> None:
+    places = re.findall(r'<div id="(chart-\d+)"', page)
     assert places == list(specs(read))
 
 
@@ -138,7 +142,8 @@ def every_chart(results: Results) -> dict[str, charts.Spec | None]:
         "latency": charts.latency_curves(results, "empty"),
         "legend": charts.latency_curves(results, "empty", legend=True),
         "ratio": charts.ratio_bars(results, lines(results, "empty", BASELINE)),
-        "throughput": charts.throughput_over_x(results, "concurrency"),
+        "throughput": charts.throughput_over_x(results, "in-flight"),
+        "time": charts.time_over_x(results, "arguments"),
         "tail": charts.tail_over_x(results, "arrivals"),
     }
 
@@ -218,12 +223,12 @@ needs_chromium = pytest.mark.skipif(not chromium.PROGRAM, reason="there is no ch
 
 
 @needs_chromium
-def test_a_browser_draws_every_chart_and_asks_for_nothing(tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text(PAGE, encoding="utf-8")
+def test_a_browser_draws_every_chart_and_asks_for_nothing(page: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
     seen = chromium.visit(tmp_path / "page.html", tmp_path)
     assert seen.said == ()
     assert seen.hosts == frozenset()
-    count = len(specs(Reader(PAGE)))
+    count = len(specs(Reader(page)))
     plots = re.findall(r'<div id="chart-\d+" class="plot[^>]*>.*?</figure>', seen.html, re.DOTALL)
     assert len(plots) == count
     for plot in plots:

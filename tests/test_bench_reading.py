@@ -50,6 +50,8 @@ SLOW = synthetic(slower=100.0)
         (title_of_figure("cpu_seconds_per_call"), "CPU a call"),
         (title_of_figure("calls_per_second"), "calls a second"),
         (title_of_figure("pss_bytes"), "PSS"),
+        (title_of_figure("cpu_seconds_per_second"), "CPU in use"),
+        (format_figure("cpu_seconds_per_second", 0.0123), "1.23 %"),
         (title_of_figure("bystanders_lost"), "bystanders lost"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from aionif.bench.result import Results
 
 RESULTS = synthetic()
+
+
+@cache
+def usual() -> str:
+    return printed(RESULTS)
 
 
 def printed(results: Results, width: int = 200) -> str:
@@ -32,7 +38,7 @@ def test_doubts_come_first() -> None:
 
 
 def test_every_scenario_and_subject_is_there() -> None:
-    text = printed(RESULTS)
+    text = usual()
     titles = {each.title for each in RESULTS.subjects} | {each.title for each in RESULTS.scenarios}
     for title in titles:
         assert title in text
@@ -49,7 +55,7 @@ def test_another_baseline_can_be_named() -> None:
 
 def test_where_aionif_is_slower_is_said_in_words() -> None:
     assert "aionif, thread tier is slower than " in printed(synthetic(slower=100.0))
-    assert "No peer is faster than a tier of aionif by more than chance." in printed(RESULTS)
+    assert "No peer is faster than a tier of aionif by more than chance." in usual()
 
 
 def test_one_round_says_that_it_tells_nothing() -> None:
@@ -57,13 +63,13 @@ def test_one_round_says_that_it_tells_nothing() -> None:
 
 
 def test_what_is_missing_is_named_with_its_reason() -> None:
-    text = printed(RESULTS)
+    text = usual()
     for reason in ("pip install loky", "killed after 30 s", "ended by SIGKILL", "Too many open"):
         assert reason in text
 
 
 def test_verdicts_are_told_without_colours() -> None:
-    text = printed(RESULTS)
+    text = usual()
     assert "+ NifSignal (SIGSEGV) after 90 us" in text
     assert "! the program ended by SIGSEGV" in text
     assert "~ TimeoutError after 200 ms; native code runs on" in text

@@ -25,10 +25,22 @@ if TYPE_CHECKING:
     from aionif.bench.reading import Line
     from aionif.bench.result import Results, ScenarioFacts, SubjectFacts
 
-__all__ = ("Spec", "latency_curves", "ratio_bars", "tail_over_x", "theme", "throughput_over_x")
+__all__ = (
+    "TOGETHER",
+    "Spec",
+    "latency_curves",
+    "ratio_bars",
+    "tail_over_x",
+    "theme",
+    "throughput_over_x",
+    "time_over_x",
+)
 
 Spec = dict[str, Any]
 """A Vega-Lite specification."""
+
+TOGETHER = "in-flight"
+"""The group whose times a call are those of calls that are awaited together."""
 
 _CURVE = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
 _TICKS = (0.5, 0.9, 0.99, 0.999, 0.9999)
@@ -93,6 +105,19 @@ def throughput_over_x(results: Results, group: str, *, legend: bool = False) -> 
     axis = alt.Axis(format="~s", values=_ticks([row["y"] for row in rows]))
     y = alt.Y("y:Q", title="calls a second", scale=_log_scale(rows), axis=axis)
     return _curves(results, rows, _x_axis(rows), y, ("at", "rate"), legend=legend)
+
+
+def time_over_x(results: Results, group: str, *, legend: bool = False) -> Spec | None:
+    """Return the median time over what a group varies. None: nothing measured."""
+
+    def seconds(scenario: str, subject: str) -> float | None:
+        return median_seconds(results, scenario, subject)
+
+    rows = [row | _time(row["y"]) for row in _over_x(results, group, seconds)]
+    if not rows:
+        return None
+    y = _time_axis("median time", rows)
+    return _curves(results, rows, _x_axis(rows), y, ("at", "time"), legend=legend)
 
 
 def tail_over_x(results: Results, group: str, *, legend: bool = False) -> Spec | None:

@@ -15,7 +15,7 @@ import vl_convert
 
 from aionif.bench import charts
 from aionif.bench.markup import Markup, as_data, join, tag
-from aionif.bench.reading import default_baseline, is_ours, lines
+from aionif.bench.reading import default_baseline, is_ours, lines, title_of_group
 from aionif.bench.styles import styles
 from aionif.bench.tables import behaviour_grid, loss_grid, missing_grid, time_grid
 
@@ -147,7 +147,7 @@ class _Page:
         return groups
 
     def _places(self) -> list[tuple[str, str]]:
-        groups = [(f"group-{n}", _heading(name)) for n, name in enumerate(self._groups())]
+        groups = [(f"group-{n}", title_of_group(name)) for n, name in enumerate(self._groups())]
         behaviours = [("behaviour", "When a call goes wrong")] if self.results.behaviours else []
         ends = [("missing", "Not measured"), ("machine", "Machine"), ("method", "Method")]
         return [("losses", "Where aionif is slower"), *behaviours, *groups, *ends]
@@ -184,24 +184,26 @@ class _Page:
     def _group(self, number: int, group: str, scenarios: list[ScenarioFacts]) -> Markup:
         curves = join()
         if group and len(scenarios) > 1:
-            curves = tag(
-                "div",
-                self._chart(charts.throughput_over_x(self.results, group), "Calls a second"),
-                self._chart(charts.tail_over_x(self.results, group), "99th percentile"),
-                class_="charts",
+            over_x = (
+                self._chart(charts.throughput_over_x(self.results, group), "Calls a second")
+                # calls in turn say nothing about how many there could be
+                if group == charts.TOGETHER
+                else self._chart(charts.time_over_x(self.results, group), "Median time")
             )
+            tail = self._chart(charts.tail_over_x(self.results, group), "99th percentile")
+            curves = tag("div", over_x, tail, class_="charts")
         cards = (self._scenario(scenario) for scenario in scenarios)
-        return _section(f"group-{number}", _heading(group), curves, *cards)
+        return _section(f"group-{number}", title_of_group(group), curves, *cards)
 
     def _scenario(self, scenario: ScenarioFacts) -> Markup:
         found = lines(self.results, scenario.name, self.baseline)
         bars = charts.ratio_bars(self.results, found)
         return tag(
             "article",
-            tag("h3", scenario.title),
+            tag("h3", scenario.title[:1].upper(), scenario.title[1:]),
             tag(
                 "div",
-                self._chart(bars, f"Time a call, over {self._title}"),
+                self._chart(bars, f"Time, over that of {self._title}"),
                 self._chart(charts.latency_curves(self.results, scenario.name), "Latency"),
                 class_="charts",
             ),
@@ -229,10 +231,6 @@ class _Page:
 
 
 # ---- parts ----
-
-
-def _heading(group: str) -> str:
-    return group[:1].upper() + group[1:] if group else "One call at a time"
 
 
 def _section(anchor: str, title: str, *content: Markup) -> Markup:

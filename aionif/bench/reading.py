@@ -35,6 +35,7 @@ __all__ = (
     "missing",
     "percentile_name",
     "slower_sentence",
+    "title_of_group",
     "verdict",
 )
 
@@ -48,6 +49,12 @@ EVENTS = {
 }
 """What can go wrong with a call, in words."""
 
+_GROUPS = {
+    "": "One call at a time, and other situations",
+    "in-flight": "Many calls in flight",
+    "arrivals": "Calls that arrive at a rate",
+    "arguments": "Large arguments",
+}
 _USUAL = ("ThreadPoolExecutor", "to_thread", "direct")  # what one would use instead, in this order
 
 
@@ -104,6 +111,11 @@ def is_ours(subject: SubjectFacts) -> bool:
 def is_floor(subject: SubjectFacts) -> bool:
     """Return whether it is the call with nothing in between: no peer, but the least there is."""
     return subject.name == "direct"
+
+
+def title_of_group(group: str) -> str:
+    """Return the heading for the scenarios of a group; empty: for those of none."""
+    return _GROUPS.get(group, group)
 
 
 def default_baseline(results: Results) -> str:

@@ -69,7 +69,7 @@ def time_grid(found: list[Line], baseline: str) -> Grid:
     shares = [share for share in SHARES if any(share in line.percentiles for line in found)]
     head = (
         "subject",
-        "time a call",
+        "time",
         "over the baseline",
         *map(percentile_name, shares),
         *map(title_of_figure, figures),

@@ -22,6 +22,7 @@ _SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 _MANY = 999.5  # shown without a fraction, and never as 1e+03
 
 # Figures of cells are named with their unit last; what is left is their title.
+_SHARE = "_seconds_per_second"
 _SUFFIXES = ("_seconds_per_call", "_per_second", "_seconds", "_bytes")
 
 
@@ -61,6 +62,8 @@ def format_times(value: float) -> str:
 
 def title_of_figure(name: str) -> str:
     """Return the heading for a figure of `Cell`: what is measured, without its unit."""
+    if name.endswith(_SHARE):
+        return f"{_words(name.removesuffix(_SHARE))} in use"
     for suffix in _SUFFIXES:
         if name.endswith(suffix) and name != suffix:
             a_call = " a call" if suffix == "_seconds_per_call" else ""
@@ -75,6 +78,8 @@ def format_figure(name: str, value: float) -> str:
         return format_seconds(value)
     if name.endswith("_bytes"):
         return format_bytes(value)
+    if name.endswith(_SHARE):
+        return f"{format_count(value * 100)} %"
     return f"{format_count(value)}/s" if name.endswith("_per_second") else format_count(value)
 
 
