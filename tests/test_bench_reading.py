@@ -109,6 +109,19 @@ def test_the_usual_baseline_is_what_was_measured_of_what_one_would_use(
     assert reading.default_baseline(replace(RESULTS, cells=cells)) == baseline
 
 
+def test_where_the_baseline_has_no_figure_another_takes_its_place() -> None:
+    assert reading.baseline_in(RESULTS, "empty", "direct") == "direct"
+    assert reading.baseline_in(RESULTS, "flight-10", "direct") == BASELINE
+    assert reading.baseline_in(RESULTS, "no-such", BASELINE) == ""
+
+
+def test_who_could_not_take_part_is_in_the_table_of_what_is_missing_alone() -> None:
+    found = reading.lines(RESULTS, "flight-1000", BASELINE)
+    shown = {row.subject: row.texts[1] for row in tables.time_grid(found, BASELINE).rows}
+    assert shown["pebble"] == "failed"
+    assert not {"loky", "direct", "call_nif"} & set(shown)
+
+
 # ---- where aionif is slower ----
 
 
@@ -190,9 +203,10 @@ def test_every_row_has_a_cell_for_every_column(grid: tables.Grid) -> None:
 
 def test_a_ratio_is_good_or_bad_only_when_the_interval_says_so() -> None:
     found = reading.lines(RESULTS, "empty", BASELINE)
-    for line, row in zip(found, tables.time_grid(found, BASELINE).rows, strict=True):
-        if line.ratio:
-            assert bool(row.tone(2)) == line.ratio.told_apart
+    ratios = {line.subject.name: line.ratio for line in found if line.ratio}
+    for row in tables.time_grid(found, BASELINE).rows:
+        if row.subject in ratios:
+            assert bool(row.tone(2)) == ratios[row.subject].told_apart
 
 
 def test_results_without_cells_have_empty_tables() -> None:

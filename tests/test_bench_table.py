@@ -42,7 +42,7 @@ def test_every_scenario_and_subject_is_there() -> None:
     titles = {each.title for each in RESULTS.subjects} | {each.title for each in RESULTS.scenarios}
     for title in titles:
         assert title in text
-    assert "The baseline is ThreadPoolExecutor, run_in_executor." in text
+    assert "an empty call (the baseline is ThreadPoolExecutor, run_in_executor)" in text
     for column in ("p50", "p99.9", "CPU a call", "PSS"):
         assert column in text
 
@@ -50,7 +50,7 @@ def test_every_scenario_and_subject_is_there() -> None:
 def test_another_baseline_can_be_named() -> None:
     stream = io.StringIO()
     print_results(RESULTS, Console(file=stream, width=200), baseline="pebble")
-    assert "The baseline is pebble.ProcessPool (forkserver)." in stream.getvalue()
+    assert "an empty call (the baseline is pebble.ProcessPool (forkserver))" in stream.getvalue()
 
 
 def test_where_aionif_is_slower_is_said_in_words() -> None:

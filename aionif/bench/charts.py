@@ -43,6 +43,7 @@ TOGETHER = "in-flight"
 """The group whose times a call are those of calls that are awaited together."""
 
 _CURVE = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
+_LEAST = 0.9  # a curve that ends before says less than the table
 _TICKS = (0.5, 0.9, 0.99, 0.999, 0.9999)
 _FAINT = 0.1
 _HEIGHT = 260  # pixels
@@ -68,14 +69,14 @@ def latency_curves(results: Results, scenario: str, *, legend: bool = False) -> 
 
     The horizontal axis gives the same room to every tenth that is left, so that the slowest one in
     a thousand is seen. Shares that fewer than one call lies beyond are left out.
-    None: single calls were not timed.
+    None: single calls were not timed, or too few.
     """
     rows = [
         _row(subject) | {"x": _nines(share), "share": f"p{share * 100:g}", **_time(seconds)}
         for subject in results.subjects
         for share, seconds in _curve(distribution(results, scenario, subject.name))
     ]
-    if not rows:
+    if max((row["x"] for row in rows), default=0.0) < _nines(_LEAST):
         return None
     ticks = [_nines(share) for share in _TICKS if _nines(share) <= max(row["x"] for row in rows)]
     names = {_nines(share): f"p{share * 100:g}" for share in _TICKS}

@@ -15,7 +15,7 @@ import vl_convert
 
 from aionif.bench import charts
 from aionif.bench.markup import Markup, as_data, join, tag
-from aionif.bench.reading import default_baseline, is_ours, lines, title_of_group
+from aionif.bench.reading import baseline_in, default_baseline, is_ours, lines, title_of_group
 from aionif.bench.styles import styles
 from aionif.bench.tables import behaviour_grid, loss_grid, missing_grid, time_grid
 
@@ -84,7 +84,7 @@ class _Page:
         self.baseline = baseline
         self.specs: dict[str, charts.Spec] = {}
         self._styles = styles(results)
-        self._title = {each.name: each.title for each in results.subjects}.get(baseline, baseline)
+        self._titles = {subject.name: subject.title for subject in results.subjects}
 
     # ---- around ----
 
@@ -196,18 +196,19 @@ class _Page:
         return _section(f"group-{number}", title_of_group(group), curves, *cards)
 
     def _scenario(self, scenario: ScenarioFacts) -> Markup:
-        found = lines(self.results, scenario.name, self.baseline)
+        baseline = baseline_in(self.results, scenario.name, self.baseline)
+        found = lines(self.results, scenario.name, baseline)
         bars = charts.ratio_bars(self.results, found)
+        drawn = join(
+            self._chart(bars, f"Time, over that of {self._titles.get(baseline)}"),
+            self._chart(charts.latency_curves(self.results, scenario.name), "Latency"),
+        )
+        table = _table(time_grid(found, baseline))
         return tag(
             "article",
             tag("h3", scenario.title[:1].upper(), scenario.title[1:]),
-            tag(
-                "div",
-                self._chart(bars, f"Time, over that of {self._title}"),
-                self._chart(charts.latency_curves(self.results, scenario.name), "Latency"),
-                class_="charts",
-            ),
-            tag("details", tag("summary", "All figures"), _table(time_grid(found, self.baseline))),
+            *([tag("div", drawn, class_="charts")] if drawn else []),
+            tag("details", tag("summary", "All figures"), table, open=not drawn),
         )
 
     def _chart(self, spec: charts.Spec | None, title: str) -> Markup:

@@ -5,7 +5,6 @@ The terminal, the page and the documents show the same sentences; they are made 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from aionif.bench.statistics import distribution, figure, median_seconds, ratio
 from aionif.bench.units import format_count, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from aionif.bench.result import Behaviour, Results, ScenarioFacts, Status, SubjectFacts
     from aionif.bench.statistics import Ratio
@@ -25,6 +24,7 @@ __all__ = (
     "Line",
     "Loss",
     "Missing",
+    "baseline_in",
     "behaviour_of",
     "default_baseline",
     "figures_of",
@@ -55,7 +55,9 @@ _GROUPS = {
     "arrivals": "Calls that arrive at a rate",
     "arguments": "Large arguments",
 }
-_USUAL = ("ThreadPoolExecutor", "to_thread", "direct")  # what one would use instead, in this order
+# What one would use instead, in this order: threads, and processes where a thread would not do.
+_USUAL = ("ThreadPoolExecutor", "to_thread", "ProcessPoolExecutor", "direct")
+_MANY = 6  # scenarios that are worth their names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,8 @@ class Missing:
         """Return the scenarios in words; of: how many the run had."""
         if len(self.scenarios) == of:
             return "everywhere"
+        if len(self.scenarios) > _MANY:
+            return f"{len(self.scenarios)} of {of} scenarios"
         return "; ".join(self.scenarios)
 
 
@@ -119,16 +123,30 @@ def title_of_group(group: str) -> str:
 
 
 def default_baseline(results: Results) -> str:
-    """Return the subject that others are held against unless one is named."""
-    measured = Counter({cell.subject for cell in results.cells if cell.status == "measured"})
-    for name in _USUAL:
-        if measured[name]:
-            return name
-    return next((subject.name for subject in results.subjects if measured[subject.name]), "")
+    """Return the subject that others are held against unless one is named; empty: there is none."""
+    return _baseline_of(results, [cell.subject for cell in results.cells if cell.seconds])
+
+
+def baseline_in(results: Results, scenario: str, wanted: str) -> str:
+    """Return the baseline of one scenario: where the wanted one has no figure, it is another.
+
+    Empty: nobody has a figure.
+    """
+    cells = (cell for cell in results.cells if cell.scenario == scenario and cell.seconds)
+    measured = {cell.subject for cell in cells}
+    return wanted if wanted in measured else _baseline_of(results, measured)
+
+
+def _baseline_of(results: Results, measured: Collection[str]) -> str:
+    others = (subject.name for subject in results.subjects)
+    return next((name for name in (*_USUAL, *others) if name in measured), "")
 
 
 def lines(results: Results, scenario: str, baseline: str) -> list[Line]:
-    """Return a line for each subject that was tried: fastest first, then those with no figure."""
+    """Return a line for each subject that was tried: fastest first, then those with no figure.
+
+    baseline: what ratios are taken to; of a scenario, `baseline_in` gives it.
+    """
     found = [
         _line(results, scenario, subject, baseline)
         for subject in results.subjects

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from aionif.bench.reading import default_baseline, lines, losses, slower_sentence
+from aionif.bench.reading import baseline_in, default_baseline, lines, losses, slower_sentence
 from aionif.bench.tables import behaviour_grid, change_grid, fall_grid, missing_grid, time_grid
 from aionif.bench.units import format_ratio
 
@@ -56,12 +56,12 @@ def print_comparison(found: Comparison, console: Console) -> None:
 def _parts(results: Results, baseline: str) -> Iterator[RenderableType]:
     yield from _doubts(results)
     titles = {subject.name: subject.title for subject in results.subjects}
-    if baseline:
-        yield _plain(f"The baseline is {titles.get(baseline, baseline)}.", "")
     for scenario in results.scenarios:
-        found = lines(results, scenario.name, baseline)
-        if found:
-            yield table_of(time_grid(found, baseline), scenario.title)
+        held = baseline_in(results, scenario.name, baseline)
+        grid = time_grid(lines(results, scenario.name, held), held)
+        if grid.rows:
+            over = f" (the baseline is {titles[held]})" if held else ""
+            yield table_of(grid, scenario.title + over)
     if results.behaviours:
         yield table_of(behaviour_grid(results), "When a call goes wrong", marked=True)
     yield from _losses(results)

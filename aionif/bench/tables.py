@@ -35,6 +35,7 @@ __all__ = (
 )
 
 _NONE = "-"
+_NOT_THERE = ("absent", "unsupported")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,40 +65,56 @@ class Grid:
 
 
 def time_grid(found: list[Line], baseline: str) -> Grid:
-    """Return times, ratios, percentiles and other figures of the lines of one scenario."""
+    """Return times, ratios, percentiles and other figures of the lines of one scenario.
+
+    Whoever could not take part, or is not installed, is left out: see `missing_grid`.
+    """
+    found = [line for line in found if line.status not in _NOT_THERE]
     figures = figures_of(found)
     shares = [share for share in SHARES if any(share in line.percentiles for line in found)]
+    timed = any(line.seconds is not None for line in found)
     head = (
         "subject",
-        "time",
-        "over the baseline",
+        *(("time", "over the baseline") if timed else ()),
         *map(percentile_name, shares),
         *map(title_of_figure, figures),
     )
-    rows = tuple(_time_row(line, baseline, shares, figures) for line in found)
+    rows = tuple(
+        _row(
+            line,
+            *(_times(line, is_baseline=line.subject.name == baseline) if timed else ()),
+            *(_seconds(line.percentiles.get(share)) for share in shares),
+            *(
+                (format_figure(name, line.figures[name]), "")
+                if name in line.figures
+                else (_NONE, "faint")
+                for name in figures
+            ),
+        )
+        for line in found
+    )
     return Grid(head=head, rows=rows)
 
 
-def _time_row(line: Line, baseline: str, shares: list[float], figures: list[str]) -> Cells:
-    is_baseline = line.subject.name == baseline
-    times = [line.percentiles.get(share) for share in shares]
-    texts = (
-        line.subject.title,
-        _NONE if line.seconds is None else format_seconds(line.seconds),
-        "the baseline" if is_baseline else format_ratio(line.ratio) if line.ratio else _NONE,
-        *(_NONE if seconds is None else format_seconds(seconds) for seconds in times),
-        *(format_figure(n, line.figures[n]) if n in line.figures else _NONE for n in figures),
-    )
-    if line.status != "measured" and line.seconds is None:
-        texts = (texts[0], line.status, *texts[2:])
-    tones = ["faint" if text == _NONE else "" for text in texts]
-    if line.seconds is None:
-        tones[:2] = ["faint", "faint"]
-    if line.ratio and line.ratio.told_apart:
-        tones[2] = "good" if line.ratio.high < 1 else "bad"
-    return Cells(
-        subject=line.subject.name, texts=texts, ours=is_ours(line.subject), tones=tuple(tones)
-    )
+def _row(line: Line, *cells: tuple[str, str]) -> Cells:
+    """Return a row of texts, each with its tone."""
+    texts, tones = zip((line.subject.title, ""), *cells, strict=True)
+    return Cells(subject=line.subject.name, texts=texts, ours=is_ours(line.subject), tones=tones)
+
+
+def _times(line: Line, *, is_baseline: bool) -> tuple[tuple[str, str], tuple[str, str]]:
+    bad = line.seconds is None and line.status != "measured"
+    time = (line.status, "bad") if bad else _seconds(line.seconds)
+    if is_baseline:
+        return time, ("the baseline", "")
+    if line.ratio is None:
+        return time, (_NONE, "faint")
+    tone = ("good" if line.ratio.high < 1 else "bad") if line.ratio.told_apart else ""
+    return time, (format_ratio(line.ratio), tone)
+
+
+def _seconds(seconds: float | None) -> tuple[str, str]:
+    return (_NONE, "faint") if seconds is None else (format_seconds(seconds), "")
 
 
 def behaviour_grid(results: Results) -> Grid:
@@ -140,7 +157,7 @@ def missing_grid(results: Results) -> Grid:
         Cells(
             subject=each.subject.name,
             texts=(each.subject.title, each.status, each.where(len(results.scenarios)), each.note),
-            tones=("", "faint" if each.status in ("absent", "unsupported") else "bad", "", ""),
+            tones=("", "faint" if each.status in _NOT_THERE else "bad", "", ""),
         )
         for each in missing(results)
     )
