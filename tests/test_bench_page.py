@@ -93,9 +93,8 @@ def test_the_page_loads_nothing(read: Reader, page: str) -> None:
 
 
 def test_the_scripts_are_there_once(read: Reader, page: str) -> None:
-    assert sorted(read.scripts)[:1] == ["script-2"]
+    assert read.tags.count("script") == 4  # the charts, the themes, what draws, and what calls it
     assert {"specs", "themes"} < set(read.scripts)
-    assert len(read.scripts) == 4
     assert page.count("window.vegaEmbed=") == 1
 
 

@@ -84,8 +84,16 @@ LAYERS = (
     ("bench.compare", "bench.styles"),
     ("bench.charts", "bench.tables"),
     ("bench.page", "bench.table"),
-    ("cli._calls", "cli._stderr", "cli._ticker", "cli.sandbox", "cli.top"),
-    ("cli._real_work", "cli._specimens", "cli._table"),
+    (
+        "cli._bench_arguments",
+        "cli._bench_progress",
+        "cli._calls",
+        "cli._stderr",
+        "cli._ticker",
+        "cli.sandbox",
+        "cli.top",
+    ),
+    ("cli._real_work", "cli._specimens", "cli._table", "cli.bench"),
     ("cli.demo",),
     ("cli",),
 )
