@@ -32,14 +32,19 @@ class Visit:
     hosts: frozenset[str]
 
 
-def visit(page: Path, room: Path) -> Visit:
-    """Open a file and let its scripts run to their end. room: an empty directory."""
+def visit(page: Path, room: Path, *, dark: bool = False) -> Visit:
+    """Open a file and let its scripts run to their end. room: an empty directory.
+
+    dark: the reader prefers dark pages.
+    """
     log = room / "net.json"
     arguments = (
         "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
         "--disable-background-networking", "--disable-component-update",
         f"--user-data-dir={room / 'profile'}", f"--log-net-log={log}",
-        "--enable-logging=stderr", "--virtual-time-budget=60000", "--dump-dom", page.as_uri(),
+        "--enable-logging=stderr",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        "--virtual-time-budget=60000", "--dump-dom", page.as_uri(),
     )  # fmt: skip
     browser = subprocess.Popen(
         [PROGRAM or "", *arguments],

@@ -235,6 +235,44 @@ def test_a_browser_draws_every_chart_and_asks_for_nothing(page: str, tmp_path: P
         assert re.search(r'<g class="mark-(line|rect)[^>]*>.*?<path[^>]* d="M', plot, re.DOTALL)
 
 
+# Chooses a subject once all is drawn, as a click does.
+CHOOSING = """<script>
+const wait = setInterval(() => {
+  if (!document.body.dataset.drawn) return;
+  clearInterval(wait);
+  document.querySelector('button[data-subject="thread"]').click();
+}, 50);
+</script>"""
+
+
+@needs_chromium
+def test_a_subject_that_is_chosen_is_seen_alone(page: str, tmp_path: Path) -> None:
+    before, _, after = page.rpartition("</body>")
+    (tmp_path / "page.html").write_text(f"{before}{CHOOSING}{after}", encoding="utf-8")
+    seen = chromium.visit(tmp_path / "page.html", tmp_path)
+    assert seen.said == ()
+    pressed = re.findall(r'data-subject="([^"]*)" aria-pressed="true"', seen.html)
+    assert pressed == ["thread"]
+    looks = styles(RESULTS)
+    for name, opacity in (("thread", "1"), (BASELINE, "0.1")):
+        lines_of = re.findall(rf'<path [^>]*stroke="{looks[name].color}"[^>]*>', seen.html)
+        drawn = [line for line in lines_of if f'opacity="{opacity}"' in line]
+        assert len(drawn) > len(RESULTS.scenarios) / 2
+
+
+@needs_chromium
+def test_who_prefers_dark_gets_charts_for_dark(page: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    for dark in (True, False):
+        room = tmp_path / str(dark)
+        room.mkdir()
+        html = chromium.visit(tmp_path / "page.html", room, dark=dark).html
+        labels = charts.theme(dark=dark)["axis"]["labelColor"]
+        others = charts.theme(dark=not dark)["axis"]["labelColor"]
+        assert f'fill="{labels}"' in html
+        assert f'fill="{others}"' not in html
+
+
 @needs_chromium
 def test_a_page_that_complains_and_loads_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(
