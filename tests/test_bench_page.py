@@ -161,6 +161,14 @@ def test_a_chart_draws_marks(name: str) -> None:
     assert "NaN" not in svg
 
 
+def test_a_ratio_of_a_thousand_is_labelled_in_figures() -> None:
+    spec = every_chart(RESULTS)["ratio"]
+    assert spec is not None
+    labels = re.findall(r">(1/[^<]*)</text>", svg_of(spec))
+    assert "1/100" in labels
+    assert not [label for label in labels if "e" in label]
+
+
 def test_nothing_is_drawn_of_nothing() -> None:
     empty = replace(RESULTS, cells=())
     assert set(every_chart(empty).values()) == {None}

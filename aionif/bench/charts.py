@@ -60,7 +60,7 @@ _TIME_LABEL = (
     "format(datum.value * 1e9, '.3~g') + ' ns'"
 )
 _RATIO_LABEL = (
-    "datum.value < 1 ? '1/' + format(1 / datum.value, ',.3~g') : format(datum.value, ',.3~g')"
+    "datum.value < 1 ? '1/' + format(1 / datum.value, ',.3~r') : format(datum.value, ',.3~r')"
 )
 
 
@@ -161,7 +161,7 @@ def theme(*, dark: bool) -> Spec:
         "font": font,
         "view": {"stroke": None},
         "axis": {**words, "titleFontWeight": "normal", "gridColor": grid, "domainColor": grid,
-                 "tickColor": grid, "labelOverlap": True},
+                 "tickColor": grid, "labelOverlap": True, "labelSeparation": 8},
         "legend": {**words, "labelColor": ink, "labelLimit": 320, "symbolStrokeWidth": 0},
         "text": {"color": ink},
         "rule": {"color": ink},
