@@ -4,7 +4,7 @@
 #   make demo            install into .venv and run the demonstration
 #   make test            the Python tests and the C tests
 #   make lint            ruff, mypy, clang-format
-#   make bench           the benchmarks; ARGS=--json for machines
+#   make bench           the benchmarks, into docs/performance.md; ARGS=--quick only tries them
 #   make sanitize        the C tests against a core built with ASan and UBSan
 #   make test-aarch64    the C tests, cross-compiled, under qemu-user
 #   make clean
@@ -43,8 +43,12 @@ test: test-python test-c
 test-python: $(VENV)/.installed-test $(VENV)/.installed-cmake
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.installed-test $(VENV)/.installed-cmake
-	$(BIN)/python -m benchmarks $(ARGS)
+# Three steps, so that an hour's figures are on disk before anything is made of them.
+bench: $(VENV)/.installed-peers $(VENV)/.installed-cmake
+	mkdir -p build/bench
+	$(BIN)/aionif bench -o build/bench/results.json --report build/bench/report.html $(ARGS)
+	$(BIN)/python -m benchmarks --json $(filter --quick,$(ARGS)) >build/bench/measures.json
+	$(BIN)/python -m benchmarks.page build/bench/results.json build/bench/measures.json
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check
@@ -82,6 +86,10 @@ $(VENV)/.installed: $(VENV)/.python $(SOURCES)
 $(VENV)/.installed-test: $(VENV)/.python $(SOURCES)
 	$(PIP) install '.[test]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-peers: $(VENV)/.installed-test
+	$(PIP) install '.[peers]'
+	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.python pyproject.toml
 	$(PIP) install '.[lint,test]'

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import aionif
+from aionif.cli import _bench_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +25,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     arguments: without the program's name; None for those of the process.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:2] == ["bench", "compare"]:
+        comparing = _bench_arguments.comparing().parse_args(arguments[2:])
+        from aionif.cli import bench  # noqa: PLC0415 - --version and --help need none of it
+
+        return bench.compare(comparing)
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 0
+    if options.command == "bench":
+        from aionif.cli import bench  # noqa: PLC0415 - the same
+
+        return bench.run(options)
     if options.command == "sandbox":
         from aionif.cli import sandbox  # noqa: PLC0415 - the same
 
@@ -39,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from aionif.cli import top  # noqa: PLC0415 - the same
 
         return top.run(options.pid, interval=options.interval, once=options.once)
-    from aionif.cli import demo  # noqa: PLC0415 - --version and --help need none of it
+    from aionif.cli import demo  # noqa: PLC0415 - the same
 
     try:
         status = demo.run(backend=options.backend, as_json=options.json, verbose=options.verbose)
@@ -59,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_sandbox(commands)
     _add_top(commands)
+    _bench_arguments.add_bench(commands)
     return parser
 
 
