@@ -115,7 +115,8 @@ async def follow(strategy: Any, first: Any, steps: Any, *, slow: bool) -> None:
                     assert not allowed
                 else:
                     assert allowed
-            await settle()
+            for _ in (0, *model.running):  # each of them may be ended and started again
+                await settle()
             assert script.log == model.log
             assert states(supervisor) == {
                 name: "running" if runs else "stopped" for name, runs in model.running.items()
