@@ -155,7 +155,7 @@ def test_code_that_never_ends_is_killed_at_its_deadline(library: NifLibrary) -> 
         for function in (library.spin, remote.spin, remote.hold_the_gil):
             (pid,) = workers_of(executor)
             with pytest.raises(NifTimeout) as late:
-                await executor.execute_nif(function, timeout=0.1)
+                await executor.execute_nif(function, timeout=0.5)
             assert late.value.phase == "run"
             assert await executor.execute_nif(library.process_id) != pid
             await until(lambda pid=pid: not is_alive(pid), 5)  # type: ignore[misc]
