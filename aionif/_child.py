@@ -178,11 +178,13 @@ def _become_worker(core: Any, zygote: int, stderr: int, descriptors: list[int]) 
 
 def _stand_in_for_the_parent() -> None:
     """Where memory runs out, the kernel is to end a worker, not the program that it works for."""
-    path = "/proc/self/oom_score_adj"
-    with suppress(OSError), open(path, "r+", encoding="ascii") as file:  # noqa: PTH123
-        score = int(file.read())
-        file.seek(0)
-        file.write(str(min(score + _EXPENDABLE, 1000)))
+    with suppress(OSError):
+        file = os.open("/proc/self/oom_score_adj", os.O_RDWR)  # a text file is a codec, and pages
+        try:
+            score = int(os.read(file, 16))
+            os.write(file, b"%d" % min(score + _EXPENDABLE, 1000))
+        finally:
+            os.close(file)
 
 
 def _close_all_but(kept: list[int]) -> None:
