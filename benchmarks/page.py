@@ -18,7 +18,7 @@ import altair as alt
 import vl_convert
 
 from aionif.bench import charts
-from aionif.bench.reading import baseline_in, default_baseline, lines, title_of_group
+from aionif.bench.reading import baseline_in, default_baseline, lines, losses, title_of_group
 from aionif.bench.result import ResultsError, load_results
 from aionif.bench.tables import Cells, Grid, behaviour_grid, loss_grid, missing_grid, time_grid
 
@@ -104,7 +104,7 @@ def page(results: Results, rows: list[Row], notes: str) -> str:
     parts = [
         *_opening(results),
         *_pictures(results),
-        *_losses(results),
+        *_losses(results, notes),
         *_behaviour(results),
         *_scenarios(results),
         *_missing(results),
@@ -139,7 +139,7 @@ def _pictures(results: Results) -> Iterator[str]:
         yield f"{_PICTURES[name]}:\n\n![{_PICTURES[name]}]({name})"
 
 
-def _losses(results: Results) -> Iterator[str]:
+def _losses(results: Results, notes: str) -> Iterator[str]:
     yield "## Where aionif is slower"
     found = loss_grid(results)
     if not found.rows:
@@ -147,6 +147,12 @@ def _losses(results: Results) -> Iterator[str]:
         return
     yield "Every pair whose 95 % interval leaves out 1; the direct call is no peer."
     yield markdown(found)
+    pairs = {
+        f"{loss.scenario.name}/{loss.ours.name}": f"{loss.ours.title}: {loss.scenario.title}"
+        for loss in losses(results)
+    }
+    yield "Why:"
+    yield from notes_for(pairs, read_notes(notes))
 
 
 def _behaviour(results: Results) -> Iterator[str]:
@@ -185,7 +191,8 @@ def _measures(rows: list[Row], notes: str) -> Iterator[str]:
         "(`.venv/bin/python -m benchmarks`)."
     )
     yield markdown(measures_grid(rows))
-    found = list(notes_for(rows, read_notes(notes)))
+    missed = {row["name"]: row["name"] for row in rows if row["passed"] is False}
+    found = list(notes_for(missed, read_notes(notes)))
     if found:
         yield "## Where it falls short of them, and why"
         yield from found
@@ -219,16 +226,18 @@ def read_notes(text: str) -> dict[tuple[str, ...], str]:
     return found
 
 
-def notes_for(rows: list[Row], notes: dict[tuple[str, ...], str]) -> Iterator[str]:
-    """Return what is to be said of measures that missed: a note, or that there is none yet."""
-    missed = [row["name"] for row in rows if row["passed"] is False]
+def notes_for(short: Mapping[str, str], notes: dict[tuple[str, ...], str]) -> Iterator[str]:
+    """Return what is to be said of what fell short: a note, or that there is none yet.
+
+    short: the name that notes know it by, and what it is called in the page.
+    """
     for beginnings, note in notes.items():
-        about = [name for name in missed if name.startswith(beginnings)]
+        about = [title for name, title in short.items() if name.startswith(beginnings)]
         if about:
-            yield f"**{'; '.join(about)}.** {note}"
-    for name in missed:
+            yield f"**{_escaped('; '.join(about))}.** {note}"
+    for name, title in short.items():
         if not any(name.startswith(beginnings) for beginnings in notes):
-            yield f"**{name}.** Not explained yet."
+            yield f"**{_escaped(title)}.** Not explained yet."
 
 
 # ---- markdown ----
