@@ -52,8 +52,6 @@ def _note(ending: Ending, seen: dict[str, Any], others: str) -> str:
         parts.append("the program hung, and was killed")
     elif ending.status != 0:
         parts.append(ending.note)
-    elif not seen.get("told"):
-        parts.append("the caller was never told")
     if others:
         parts.append(f"bystanders got {others}")
     elif seen.get("bystanders_lost"):
