@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aionif._binding import Plan
+    from aionif._submit import Packing
     from aionif.errors import NifError
 
 __all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
@@ -173,7 +174,13 @@ class NifExecutor(Caller):
     def _make_thread_route(self, fn: Any, policy: NifPolicy) -> Route:
         plan = plan_of(fn)
         strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
-        pool = self._pools.get(policy)
+        route = self._route(plan, policy, self._pools.get(policy), strand)
+        route.on_failure = partial(self._move, plan) if self._isolation == "auto" else None
+        return route
+
+    def _route(
+        self, plan: Plan, policy: NifPolicy, pool: Any, strand: Any, packing: Packing | None = None
+    ) -> Route:
         return Route(
             plan,
             policy,
@@ -181,7 +188,7 @@ class NifExecutor(Caller):
             strand,
             rejects_when_full=self._rejects,
             is_closed=self._is_closed,
-            on_failure=partial(self._move, plan) if self._isolation == "auto" else None,
+            packing=packing,
             series=self._pools.series(pool, plan),
         )
 
@@ -212,16 +219,7 @@ class NifExecutor(Caller):
         native = not packing.is_python
         strand = ffi.NULL if policy.thread_safe or not native else serial_strand(fn)
         pool = process_pool(self._pools, policy, self._setup, plan)
-        return Route(
-            plan,
-            policy,
-            pool,
-            strand,
-            rejects_when_full=self._rejects,
-            is_closed=self._is_closed,
-            packing=packing,
-            series=self._pools.series(pool, plan),
-        )
+        return self._route(plan, policy, pool, strand, packing)
 
     def _is_closed(self) -> bool:
         return self._closed

@@ -30,6 +30,7 @@ from aionif._remote import RemoteTraceback
 from aionif.futures import NifProcessPoolExecutor
 from tests import remote
 from tests.support import DEADLINE, wait_until
+from tests.workers import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,10 +45,6 @@ pytestmark = pytest.mark.usefixtures("under_deadline")
 def executor() -> Iterator[NifProcessPoolExecutor]:
     with NifProcessPoolExecutor(2) as executor:
         yield executor
-
-
-def workers_of(executor: NifProcessPoolExecutor) -> list[int]:
-    return executor._executor._pools.processes()
 
 
 # ---- submit ----

@@ -24,6 +24,7 @@ import aionif
 from aionif.futures import NifProcessPoolExecutor
 from tests import remote
 from tests.support import assert_nothing_leaks, load_gallery, run_child, wait_until
+from tests.workers import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,10 +38,6 @@ pytestmark = pytest.mark.usefixtures("under_deadline")
 def executor() -> Iterator[NifProcessPoolExecutor]:
     with NifProcessPoolExecutor(2) as executor:
         yield executor
-
-
-def workers_of(executor: NifProcessPoolExecutor) -> list[int]:
-    return executor._executor._pools.processes()
 
 
 def _lives(executor: NifProcessPoolExecutor) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aionif import NifExecutor
+from aionif.futures import NifProcessPoolExecutor
 from tests.support import DEADLINE, run_on
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ def with_executor(
     return run_on("asyncio", main, deadline=deadline)
 
 
-def workers_of(executor: NifExecutor) -> list[int]:
-    return executor._pools.processes()
+def workers_of(executor: NifExecutor | NifProcessPoolExecutor) -> list[int]:
+    front = executor._executor if isinstance(executor, NifProcessPoolExecutor) else executor
+    return front._pools.processes()
 
 
 def is_alive(pid: int) -> bool:
