@@ -291,6 +291,18 @@ class Driver:
         self._thread = thread
 
     def _run(self, seat: _ThreadSeat) -> None:
+        try:
+            self._serve(seat)
+        except BaseException as problem:  # nobody else settles futures: none must wait for ever
+            text = f"the thread that settles futures has failed: {problem!r}"
+            self._break(text)
+            with self._lock:
+                under_way = [waiting[0] for waiting in seat.waiting.values()]
+            for call in under_way:
+                self._end(call.item, None, BrokenProcessPool(text))
+            raise
+
+    def _serve(self, seat: _ThreadSeat) -> None:
         seat.sit()
         poll = select.poll()
         for descriptor in (lib.aionif_port_descriptor(seat.port), seat.ear, self._bell):
@@ -306,7 +318,7 @@ class Driver:
                 pass
         self._executor.close_now()
         with self._lock:
-            seat.drain()  # what came last: notices
+            seat.drain_all()  # what came last: notices
             self._leave(seat)
 
     def _leave(self, seat: _ThreadSeat) -> None:

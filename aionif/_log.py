@@ -45,7 +45,7 @@ def detach(handler: Handler) -> None:
 
 def warn(event: str, **fields: Any) -> None:
     """Log one event as a warning. Whatever handlers do, this does not raise."""
-    for handler in _handlers:
+    for handler in tuple(_handlers):  # one that raises leaves
         try:
             handler(event, fields)
         except Exception as error:  # noqa: BLE001 - it is somebody else's

@@ -1,9 +1,9 @@
 """How the end of a call reaches the task that waits for it.
 
 The core keeps a port for each event loop: a queue of events, and an eventfd that it writes to only
-when the loop is, or is about to be, asleep. `drain` takes all events of one wake-up with one call
-of the core. Where more calls are under way, the loop looks again on its next turn before it
-sleeps; only when there was nothing new is the bell armed. A burst of calls so costs one wake-up.
+when the loop is, or is about to be, asleep. `drain` takes the events of one wake-up with one call
+of the core. Where more are to come, the loop has to look again before it sleeps; only when its
+queue was seen empty is the bell armed. A burst of calls so costs one wake-up.
 
 A Seat is one event loop in one thread: its port, and the thread's door. asyncio (and uvloop)
 watches the eventfd with one `add_reader` for the life of the seat, which costs a third of awaiting
@@ -25,11 +25,10 @@ from aionif import _notices
 from aionif._native import Door, door, ffi, lib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ("Seat", "current_seat", "orphans")
 
-_MORE = lib.AIONIF_EVENTS
 _RETURNED = lib.AIONIF_EVENT_RETURNED
 _STILL_RUNNING = (lib.AIONIF_EVENT_RUN_TIMEOUT, lib.AIONIF_EVENT_LOST)
 
@@ -53,6 +52,7 @@ class Seat:
     """One event loop in one thread. Subclasses know how its tasks wait."""
 
     is_trio: bool
+    room = 1024  # for events that one call of the core brings
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
@@ -69,7 +69,7 @@ class Seat:
         self.waiting: dict[int, tuple[Any, tuple[Any, ...], Any]] = {}  # waiter, arguments, route
         self.lines: dict[int, deque[_Place]] = {}  # by pool: tasks that wait for its queue
         self.idle: dict[int, Callable[[], None]] = {}  # what to do when a closing pool is idle
-        self._events = ffi.new("uint64_t[]", lib.AIONIF_EVENTS)
+        self._events = ffi.new("uint64_t[]", self.room)
 
     def sit(self) -> None:
         """Bind the thread's door to this loop's port."""
@@ -88,11 +88,19 @@ class Seat:
         raise NotImplementedError
 
     def drain(self) -> bool:
-        """Deliver all events. True: calls are under way and the bell is not armed yet."""
-        answer = lib.aionif_collect(self.port, self._events, 1)
-        more = answer & _MORE
+        """Deliver events. True: the bell is not armed, so there has to be another look."""
+        answer = lib.aionif_collect(self.port, self._events, self.room)
+        events = iter(ffi.unpack(self._events, answer >> 1))
+        try:
+            self._deliver(events)
+        except BaseException as problem:
+            self._deliver_rest(events, problem)
+            raise
+        return bool(answer & 1)
+
+    def _deliver(self, events: Iterator[int]) -> None:
         waiting = self.waiting
-        for event in ffi.unpack(self._events, answer & (_MORE - 1)):
+        for event in events:
             kind = event & 0xFF
             waiter = waiting.pop(event >> 8, None)
             if waiter is not None:
@@ -101,7 +109,16 @@ class Seat:
                 self.wake(waiter[0], kind)
             elif kind != _RETURNED:
                 self._other(kind, event >> 8)
-        return bool(more)
+
+    def _deliver_rest(self, events: Iterator[int], problem: BaseException) -> None:
+        """Tell everyone else, whatever went wrong with one: nobody tells them later."""
+        while True:
+            try:
+                self._deliver(events)
+            except BaseException as another:  # noqa: BLE001 - reported with the first one
+                problem.add_note(f"and then: {another!r}")
+            else:
+                return
 
     def _other(self, kind: int, value: int) -> None:
         if kind == lib.AIONIF_EVENT_RELEASED:
@@ -143,6 +160,11 @@ class Seat:
             self._call_first_in_line(key)
             if not line:
                 del self.lines[key]
+
+    def drain_all(self) -> None:
+        """Deliver all that has ended; this comes to an end, as nothing is submitted meanwhile."""
+        while self.port and self.drain():
+            pass
 
     def close(self) -> None:
         """Give the port back. In the seat's own thread."""
@@ -201,7 +223,7 @@ class AsyncioSeat(Seat):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        loop.add_reader(lib.aionif_port_descriptor(self.port), self._drain)
+        loop.add_reader(lib.aionif_port_descriptor(self.port), self._look)
 
     def _listen(self, descriptor: int) -> None:
         # Of its own: a descriptor can have one reader a loop, but is one of the whole process.
@@ -210,11 +232,16 @@ class AsyncioSeat(Seat):
 
     def _hear(self) -> None:
         lib.aionif_hear()
-        self._drain()
+        self._look()
 
-    def _drain(self) -> None:
-        if self.port and self.drain():
-            self.loop.call_soon(self._drain)
+    def _look(self) -> None:
+        if self.port:
+            is_due = True  # after an exception, too
+            try:
+                is_due = self.drain()
+            finally:
+                if is_due:
+                    self.loop.call_soon(self._look)
 
     def new_waiter(self) -> asyncio.Future[int]:
         future: asyncio.Future[int] = self.loop.create_future()
@@ -336,7 +363,7 @@ def forget_all() -> None:
 def leave(seat: Seat) -> None:
     """Undo one use of a seat; in its thread, or with its loop closed for good."""
     if not seat.is_over():
-        seat.drain()  # what came last: arguments to let go of, notices
+        seat.drain_all()  # what came last: calls that were dropped, arguments to let go of, notices
     seat.users -= 1
     if seat.users == 0 and _seats.get(seat.loop) is seat:
         del _seats[seat.loop]

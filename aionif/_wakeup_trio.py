@@ -36,6 +36,7 @@ class TrioSeat(Seat):
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         super().__init__(token)
         self._watched = False
+        self._sleeping: dict[_Waiter, None] = {}  # in the order they came
         self._over = False  # known when something is to be run in it
         self._watch_in_background()
 
@@ -44,7 +45,7 @@ class TrioSeat(Seat):
             trio.lowlevel.spawn_system_task(self._watch, name="aionif")
             self._watched = True
         except RuntimeError:
-            self._watched = False  # the run is shutting down: whoever waits, watches (wait_for)
+            self._watched = False  # the run is shutting down: whoever waits, watches (_suspend)
 
     async def _watch(self) -> None:
         try:
@@ -54,6 +55,7 @@ class TrioSeat(Seat):
             return  # close() said so
         finally:
             self._watched = False
+            self._call_another_watcher()
 
     def _listen(self, descriptor: int) -> None:
         self._ear = os.dup(descriptor)  # one that can be closed with the seat
@@ -67,8 +69,7 @@ class TrioSeat(Seat):
             while self.port:
                 await trio.lowlevel.wait_readable(self._ear)
                 lib.aionif_hear()
-                while self.port and self.drain():
-                    await trio.lowlevel.checkpoint()
+                self.drain_all()  # who watches sleeps at the port, and can't be told to look
 
     async def _rest(self, *, more: bool) -> None:
         if more:
@@ -109,10 +110,16 @@ class TrioSeat(Seat):
         """Nothing is left to do: trio asks, before it cancels, whether the wait may end."""
 
     async def _suspend(self, waiter: _Waiter, give_up: Callable[[], bool]) -> None:
-        if not self._watched:
-            await self._watch_for(waiter, give_up)
-            return
+        while waiter.kind is None:
+            if self._watched:
+                await self._sleep(waiter, give_up)
+            else:
+                await self._watch_for(waiter, give_up)
+
+    async def _sleep(self, waiter: _Waiter, give_up: Callable[[], bool]) -> None:
+        """Wait for an event, or to be called as a watcher."""
         waiter.task = trio.lowlevel.current_task()
+        self._sleeping[waiter] = None
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
             if not give_up():
@@ -120,19 +127,38 @@ class TrioSeat(Seat):
             waiter.task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        try:
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        finally:
+            self._sleeping.pop(waiter, None)
 
     async def _watch_for(self, waiter: _Waiter, give_up: Callable[[], bool]) -> None:
         """Watch the port ourselves: trio ends its system tasks before async generators."""
-        while True:
-            more = self.drain()
-            if waiter.kind is not None:
-                return  # the bell need not ring again: this may have been the last event of all
-            try:
-                await self._rest(more=more)
-            except trio.Cancelled:
-                if give_up():
-                    raise
+        self._watched = True
+        is_patient = False
+        try:
+            while True:
+                more = self.drain()
+                if waiter.kind is not None:
+                    return  # the bell need not ring again: this may have been the last event of all
+                try:
+                    with trio.CancelScope(shield=is_patient):
+                        await self._rest(more=more)
+                except trio.Cancelled:
+                    if give_up():
+                        raise
+                    is_patient = True
+        finally:
+            self._watched = False
+            self._call_another_watcher()
+
+    def _call_another_watcher(self) -> None:
+        """Wake one that sleeps: nobody else would look, or ring, for those that are left."""
+        for waiter in self._sleeping:
+            if waiter.task is not None:
+                trio.lowlevel.reschedule(waiter.task, outcome.Value(None))
+                waiter.task = None
+                return
 
     def is_cancelling(self) -> bool:
         return False  # every call is a checkpoint here

@@ -16,7 +16,6 @@ enum aionif_limits {
     AIONIF_FRAMES = 64,
     AIONIF_REGISTERS = 18,
     AIONIF_TEXT = 256,
-    AIONIF_EVENTS = 1024,
     AIONIF_SYSCALLS = 32,
     AIONIF_PATH = 4096,
     AIONIF_BUILD_ID = 32,
@@ -326,7 +325,7 @@ struct aionif_port *aionif_port_open(void);
 int aionif_port_descriptor(struct aionif_port *port);
 void aionif_port_close(struct aionif_port *port);
 void aionif_pool_reject(struct aionif_pool *pool);
-int aionif_collect(struct aionif_port *port, uint64_t *events, int rest);
+int aionif_collect(struct aionif_port *port, uint64_t *events, int room);
 int aionif_take_notice(struct aionif_notice *out);
 
 /* The process tier. Functions that return int: 0, or an errno. */

@@ -167,7 +167,11 @@ static void put(struct aionif__worker *worker, struct aionif__call *call, bool m
     aionif__lane_wake(lane);
 }
 
+/* A closed pool starts nothing: what comes back to it after its queue was dropped, is dropped too. */
 void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched) {
+    while (pool->closed && pool->pending.first) {
+        aionif__drop(pool->pending.first, AIONIF_EVENT_CLOSED);
+    }
     for (struct aionif__call *call = pool->pending.first, *next; call; call = next) {
         next = call->next;
         struct aionif__worker *worker = choose(pool, call);

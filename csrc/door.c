@@ -69,7 +69,7 @@ static int admit(const struct aionif_target *target, struct aionif_port *port) {
         atomic_store(&port->bell.armed, 1);
         return AIONIF_FULL;
     }
-    return AIONIF_PENDING;
+    return aionif__events_promise(port, AIONIF__CALL_EVENTS) ? AIONIF_PENDING : AIONIF_NO_MEMORY;
 }
 
 static struct aionif__call *make_call(struct aionif__thread *self,
@@ -185,12 +185,17 @@ static void submit(struct aionif__thread *self, const struct aionif_target *targ
     int error_number = errno;
     uint64_t pointer = *aionif__arch_result_pointer(registers);
     aionif__lock();
-    int outcome = admit(target, self->door.port);
+    struct aionif_port *port = self->door.port;
+    int outcome = admit(target, port);
     struct aionif__call *call =
         outcome == AIONIF_PENDING ? make_call(self, target, registers, words) : NULL;
     if (!call) {
+        if (outcome == AIONIF_PENDING) {
+            port->promised -= AIONIF__CALL_EVENTS;
+            outcome = AIONIF_NO_MEMORY;
+        }
         aionif__unlock();
-        leave_nothing(self, outcome == AIONIF_PENDING ? AIONIF_NO_MEMORY : outcome);
+        leave_nothing(self, outcome);
         return;
     }
     call->error_number = error_number;

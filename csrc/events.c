@@ -13,8 +13,20 @@ enum { NOTICES = 64, FEED_NS = 50000, STEP_NS = 15000 };
 static struct aionif_notice notices[NOTICES];
 static uint32_t notice_first, notice_count;
 
-static bool grow(struct aionif__events *events) {
-    uint32_t room = events->room ? 2 * events->room : 64;
+/* A loop is told of everything in its queue, however many turns that takes:
+ *
+ *   the bell is armed, and a loop may sleep, only when its queue was seen empty.
+ *
+ * Else it has promised to look again (`draining`), and whoever adds an event need not ring. Where calls
+ * are under way it promises the same after a turn that brought something, as more will come soon.
+ *
+ * No event is lost for want of memory: room for those that a call may yet cause is made before the call
+ * is accepted (`promised`). tests/test_events_model.py tries every order of the steps. */
+static bool grow(struct aionif__events *events, uint32_t least) {
+    uint32_t room = events->room ? events->room : 64;
+    while (room < least) {
+        room *= 2;
+    }
     uint64_t *items = malloc(room * sizeof *items);
     if (!items) {
         return false;
@@ -28,10 +40,20 @@ static bool grow(struct aionif__events *events) {
 }
 
 bool aionif__events_push(struct aionif__events *events, uint64_t value, int kind) {
-    if (events->length == events->room && !grow(events)) {
+    if (events->length == events->room && !grow(events, events->length + 1)) {
         return false;
     }
     events->items[(events->first + events->length++) % events->room] = value << 8 | (uint64_t)kind;
+    return true;
+}
+
+/* Each use is for events that come later: up to then nothing is pushed but what was promised before. */
+bool aionif__events_promise(struct aionif_port *port, uint32_t count) {
+    uint32_t least = port->events.length + port->promised + count;
+    if (least > port->events.room && !grow(&port->events, least)) {
+        return false;
+    }
+    port->promised += count;
     return true;
 }
 
@@ -47,20 +69,26 @@ static int take(struct aionif__events *events, uint64_t *out, int room) {
 
 void aionif__ring(struct aionif_port *port) {
     if (atomic_exchange(&port->bell.armed, 0)) {
-        uint64_t one = 1;
-        atomic_store(&port->bell.rung, 1);
-        ssize_t written = write(port->bell.descriptor, &one, sizeof one);
-        (void)written; /* full counts as rung */
+        aionif__bell_ring(&port->bell);
     }
 }
 
-void aionif__announce(struct aionif_port *port, uint64_t value, int kind) {
-    if (port->closed) {
-        aionif__events_push(&aionif__core.unclaimed, value, kind);
-    } else {
-        aionif__events_push(&port->events, value, kind);
+/* For what any loop may take: the loop of this or that port may have stopped running. */
+static void ring_all(void) {
+    for (struct aionif_port *port = aionif__core.ports; port; port = port->next) {
         aionif__ring(port);
     }
+}
+
+bool aionif__announce(struct aionif_port *port, uint64_t value, int kind) {
+    if (port->closed) {
+        bool pushed = aionif__events_push(&aionif__core.unclaimed, value, kind);
+        ring_all();
+        return pushed;
+    }
+    bool pushed = aionif__events_push(&port->events, value, kind);
+    aionif__ring(port);
+    return pushed;
 }
 
 /* When the table is full the newest is dropped: the oldest is the likelier cause. */
@@ -71,9 +99,7 @@ void aionif__notice(int kind, int detail, int thread, const void *function, cons
             .kind = kind, .detail = detail, .thread = thread, .function = (uintptr_t)function};
         strncpy(notice->text, text, AIONIF_TEXT - 1);
     }
-    if (aionif__core.ports) {
-        aionif__ring(aionif__core.ports);
-    }
+    ring_all();
 }
 
 int aionif_take_notice(struct aionif_notice *out) {
@@ -155,6 +181,7 @@ void aionif_port_close(struct aionif_port *port) {
 }
 
 void aionif__port_forget(struct aionif_port *port) {
+    port->promised -= AIONIF__CALL_EVENTS;
     if (--port->outstanding == 0 && port->closed) {
         free_port(port);
     }
@@ -176,17 +203,19 @@ static void collect_all(void) {
     }
 }
 
-static int take_all(struct aionif_port *port, uint64_t *out) {
+/* The last place is the notice's. */
+static int take_all(struct aionif_port *port, uint64_t *out, int room) {
     note_taint();
-    enum {
-        MOST = AIONIF_EVENTS - 2
-    }; /* with a notice still less than the flag of aionif_collect */
-    int count = take(&port->events, out, MOST);
-    count += take(&aionif__core.unclaimed, out + count, MOST - count);
+    int count = take(&port->events, out, room - 1);
+    count += take(&aionif__core.unclaimed, out + count, room - 1 - count);
     if (notice_count) {
         out[count++] = AIONIF_EVENT_NOTICE;
     }
     return count;
+}
+
+static bool is_to_look_again(const struct aionif_port *port, int count) {
+    return port->events.length || aionif__core.unclaimed.length || (count && port->outstanding);
 }
 
 /* A turn of a loop takes longer than dozens of short calls. So where this loop's short calls wait for
@@ -212,10 +241,10 @@ static void feed(struct aionif_port *port) {
     }
 }
 
-/* Takes events into `out` (AIONIF_EVENTS places) and returns how many. Where calls remain, the loop
- * either promises to ask again before it sleeps (it got events), or the bell is armed (it got none).
- * After arming comes one more look: what was published before it rang no bell. */
-int aionif_collect(struct aionif_port *port, uint64_t *out, int rest) {
+/* Takes events into `out`, which has `room` places (2 at the least): twice their count, and 1 if the
+ * loop is to ask again before it sleeps. Else the bell is armed. After arming comes one more look: what
+ * was published before it rang no bell. */
+int aionif_collect(struct aionif_port *port, uint64_t *out, int room) {
     if (atomic_exchange(&port->bell.rung, 0)) {
         uint64_t rings;
         ssize_t got = read(port->bell.descriptor, &rings, sizeof rings);
@@ -225,20 +254,20 @@ int aionif_collect(struct aionif_port *port, uint64_t *out, int rest) {
     aionif__reap_strays();
     collect_all();
     feed(port);
-    int count = take_all(port, out);
-    port->draining = count > 0 && port->outstanding > 0 && rest;
+    int count = take_all(port, out, room);
+    port->draining = is_to_look_again(port, count);
     if (!port->draining) {
         atomic_store(&port->bell.armed, 1);
         aionif__process_arm_all();
         if (count == 0) {
             collect_all();
-            count = take_all(port, out);
-            port->draining = count > 0 && port->outstanding > 0 && rest;
+            count = take_all(port, out, room);
+            port->draining = is_to_look_again(port, count);
         }
     }
     int more = port->draining;
     aionif__unlock();
-    return count | (more ? AIONIF_EVENTS : 0);
+    return 2 * count + more;
 }
 
 /* For statistics: a caller does not wait for room, its call was rejected. */

@@ -69,6 +69,7 @@ static void note_slow(const struct aionif__call *call, const struct aionif_pool 
 void aionif__outstanding_less(struct aionif_pool *pool) {
     if (--pool->outstanding == 0 && pool->closed && pool->idle_port) {
         aionif__announce(pool->idle_port, (uintptr_t)pool, AIONIF_EVENT_IDLE);
+        pool->idle_port->promised--;
         pool->idle_port = NULL;
     }
 }
@@ -169,14 +170,15 @@ void aionif__collect(struct aionif__worker *worker) {
     }
 }
 
-/* Every loop is told: which of them waits for this pool is not kept. */
+/* Every loop is told: which of them waits for this pool is not kept. Without memory it is tried again
+ * when the pool is next looked at. */
 void aionif__tell_starved(struct aionif_pool *pool) {
     if (!pool->starved) {
         return;
     }
     pool->starved = false;
     for (struct aionif_port *port = aionif__core.ports; port; port = port->next) {
-        aionif__announce(port, (uintptr_t)pool, AIONIF_EVENT_CAPACITY);
+        pool->starved |= !aionif__announce(port, (uintptr_t)pool, AIONIF_EVENT_CAPACITY);
     }
 }
 
@@ -264,6 +266,9 @@ void aionif__drop(struct aionif__call *call, int event) {
     }
     aionif__deadline_remove(call);
     aionif__outstanding_less(call->pool);
+    if (call->orphan) { /* given up, and only then taken back from a worker */
+        event = AIONIF_EVENT_RELEASED;
+    }
     if (event >= 0) {
         aionif__announce(port, call->id, event);
     }

@@ -140,6 +140,15 @@ struct aionif__record *aionif__lane_claim(struct aionif__lane *lane) {
     }
 }
 
+/* Written first, said then: told the other way round, the loop may find nothing to read, and then has a
+ * descriptor that stays readable and a flag that says there is nothing. */
+void aionif__bell_ring(struct aionif__bell *bell) {
+    uint64_t one = 1;
+    ssize_t written = write(bell->descriptor, &one, sizeof one);
+    (void)written; /* full counts as rung */
+    atomic_store(&bell->rung, 1);
+}
+
 /* `publishing` lets the owner of a bell wait until nobody is about to ring it. */
 void aionif__lane_publish(struct aionif__lane *lane, struct aionif__record *record) {
     struct aionif__bell *bell = record->bell;
@@ -147,10 +156,7 @@ void aionif__lane_publish(struct aionif__lane *lane, struct aionif__record *reco
     uint32_t before = atomic_exchange(&record->state, AIONIF__FINISHED);
     if (!(before & AIONIF__WATCHED) && atomic_load(&bell->armed) &&
         atomic_exchange(&bell->armed, 0)) {
-        uint64_t one = 1;
-        atomic_store(&bell->rung, 1);
-        ssize_t written = write(bell->descriptor, &one, sizeof one);
-        (void)written; /* full counts as rung */
+        aionif__bell_ring(bell);
     }
     atomic_store_explicit(&lane->publishing, 0, memory_order_release);
 }

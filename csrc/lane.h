@@ -101,6 +101,7 @@ struct aionif__lane {
 };
 
 int64_t aionif__now_ns(void);
+void aionif__bell_ring(struct aionif__bell *bell); /* by who has disarmed it */
 
 /* The submitting side. */
 static inline struct aionif__record *aionif__lane_at(struct aionif__lane *lane, uint32_t position) {

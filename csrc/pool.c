@@ -78,34 +78,51 @@ int aionif_pool_close(struct aionif_pool *pool, struct aionif_port *notify) {
     }
     drop_waiting(pool);
     aionif__tell_starved(pool); /* whoever waits for room is refused now */
-    pool->idle_port = pool->outstanding ? notify : NULL;
+    if (pool->idle_port) {
+        pool->idle_port->promised--;
+    }
+    /* Without memory for the event the closing executor waits out its time. */
+    bool tells = pool->outstanding && notify && aionif__events_promise(notify, 1);
+    pool->idle_port = tells ? notify : NULL;
     int idle = pool->outstanding == 0;
     aionif__unlock();
     return idle;
 }
 
-/* Calls that still run are to end: their tasks are told now, their threads stopped or abandoned. */
+static void tell_lost(struct aionif__call *call) {
+    if (!call->orphan) {
+        call->orphan = true;
+        aionif__settle(call, AIONIF_FATE_DROPPED);
+        aionif__deadline_remove(call);
+        aionif__announce(call->port, call->id, AIONIF_EVENT_LOST);
+    }
+}
+
+/* True: it was a process, which is out of the pool now. */
+static bool end_calls_of(struct aionif__worker *worker) {
+    aionif__collect(worker);
+    for (int slot = 0; slot < AIONIF__SLOTS; slot++) {
+        struct aionif__call *call = worker->calls[slot];
+        if (call && call->stage == AIONIF__LANED) {
+            tell_lost(call);
+            aionif__end_call(call, AIONIF_ABORT);
+            if (worker->process) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Calls that still run are to end: their tasks are told now, their threads stopped or abandoned.
+ * Processes that were killed before may hang in the kernel, and their calls with them. */
 void aionif_pool_end_calls(struct aionif_pool *pool) {
     aionif__lock();
     for (uint32_t i = 0; i < pool->worker_count; i++) {
-        struct aionif__worker *worker = pool->workers[i];
-        aionif__collect(worker);
-        for (int slot = 0; slot < AIONIF__SLOTS; slot++) {
-            struct aionif__call *call = worker->calls[slot];
-            if (call && call->stage == AIONIF__LANED) {
-                if (!call->orphan) {
-                    call->orphan = true;
-                    aionif__settle(call, AIONIF_FATE_DROPPED);
-                    aionif__deadline_remove(call);
-                    aionif__announce(call->port, call->id, AIONIF_EVENT_LOST);
-                }
-                aionif__end_call(call, AIONIF_ABORT);
-                if (worker->process) { /* it is out of the pool */
-                    i--;
-                    break;
-                }
-            }
-        }
+        i -= end_calls_of(pool->workers[i]);
+    }
+    for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
+        end_calls_of(worker);
     }
     aionif__unlock();
 }

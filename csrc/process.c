@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,7 +198,7 @@ void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif_
     }
 }
 
-static void drop_spare(struct aionif_pool *pool) {
+void aionif__process_drop_spare(struct aionif_pool *pool) {
     aionif__process_kill(pool->spare);
     pool->spare->next = pool->doomed;
     pool->doomed = pool->spare;
@@ -218,7 +219,7 @@ void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry) {
         }
     }
     if (pool->spare && pool->spare->process->known <= first) {
-        drop_spare(pool);
+        aionif__process_drop_spare(pool);
     }
     aionif__dispatch(pool, NULL);
     aionif__unlock();
@@ -294,10 +295,17 @@ void aionif__process_arm_all(void) {
     }
 }
 
+/* What its submitter was watching when this worker was retired could not be taken back then: whoever
+ * watches owns the record until it gives up. */
 static bool is_over(struct aionif__worker *worker) {
+    struct aionif__process *process = worker->process;
+    struct pollfd end = {.fd = process->pidfd, .events = POLLIN};
+    if (process->orphaned && !process->dead && poll(&end, 1, 0) == 1) {
+        process->dead = true;
+    }
     aionif__collect(worker);
-    return worker->process->dead && worker->lane->collected == worker->lane->submitted &&
-           !worker->watchers;
+    aionif__take_back(worker);
+    return process->dead && worker->lane->collected == worker->lane->submitted && !worker->watchers;
 }
 
 void aionif__process_reap(struct aionif_pool *pool) {
@@ -320,11 +328,12 @@ void aionif__process_stop(struct aionif_pool *pool) {
         aionif__process_retire(pool->workers[0]);
     }
     if (pool->spare) {
-        drop_spare(pool);
+        aionif__process_drop_spare(pool);
     }
     for (int waited = 0; pool->doomed && waited < PATIENCE_MS; waited += STEP_MS) {
         aionif__zygote_pump();
         aionif__process_reap(pool);
+        aionif__dispatch(pool, NULL); /* it is closed: what was taken back is dropped */
         if (pool->doomed) {
             aionif__zygote_wait(STEP_MS);
         }

@@ -12,6 +12,7 @@ struct aionif__process {
     pid_t pid;
     bool doomed; /* it has been killed, or will be as soon as it has started */
     bool dead;
+    bool orphaned; /* its zygote is gone: only its pidfd tells when it is dead */
     bool lied;
     bool leaving;
     int wait_status;
@@ -37,6 +38,7 @@ void aionif__process_end(struct aionif__call *call);
 void aionif__process_fill(struct aionif__worker *worker, struct aionif__record *record,
                           struct aionif__call *call);
 void aionif__process_reap(struct aionif_pool *pool);
+void aionif__process_drop_spare(struct aionif_pool *pool);
 void aionif__process_stop(struct aionif_pool *pool);
 bool aionif__process_serves(const struct aionif__worker *worker);
 bool aionif__process_leaves(const struct aionif__worker *worker);

@@ -18,11 +18,15 @@ struct aionif__events {
     uint32_t first, length, room;
 };
 
+/* That a call causes at the most: its end, and before it that nobody waits for it any more. */
+enum { AIONIF__CALL_EVENTS = 2 };
+
 struct aionif_port {
     struct aionif_port *next;
     struct aionif__bell bell;
     struct aionif__events events;
     uint64_t outstanding; /* calls that will end with an event here */
+    uint32_t promised;    /* events that may yet come, at the most: there is room for them */
     bool draining;        /* the loop has promised to look again before it sleeps */
     bool closed;
 };
@@ -101,7 +105,8 @@ void aionif__unlock(void);
 
 /* events.c */
 bool aionif__events_push(struct aionif__events *events, uint64_t value, int kind);
-void aionif__announce(struct aionif_port *port, uint64_t value, int kind);
+bool aionif__events_promise(struct aionif_port *port, uint32_t count); /* false: no memory */
+bool aionif__announce(struct aionif_port *port, uint64_t value, int kind);
 void aionif__ring(struct aionif_port *port);
 void aionif__port_forget(struct aionif_port *port); /* one outstanding call less */
 void aionif__notice(int kind, int detail, int thread, const void *function, const char *text);

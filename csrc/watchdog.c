@@ -56,12 +56,13 @@ void aionif__abandon(struct aionif__worker *worker, struct aionif__call *call) {
     if (!pool) {
         return;
     }
+    aionif__collect(worker);
+    if (call->stage != AIONIF__LANED) {
+        return; /* it ended after all, just now; another call may be in its place already */
+    }
     atomic_store(&worker->lane->left_alone, 1);
     aionif__worker_take_out(worker);
     aionif__worker_stray(worker);
-    if (call->stage != AIONIF__LANED) {
-        return; /* it ended after all, just now */
-    }
     pool->lost++;
     worker->lost_by = pool;
     pool->statistics.abandoned++;

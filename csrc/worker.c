@@ -114,6 +114,9 @@ static struct aionif__worker *make_process(struct aionif_pool *pool) {
  * that this one is wanted for. */
 static struct aionif__worker *next_process(struct aionif_pool *pool) {
     enum { LATER_NS = 5000000 };
+    if (pool->spare && !aionif__process_serves(pool->spare)) { /* it died as it waited */
+        aionif__process_drop_spare(pool);
+    }
     struct aionif__worker *worker = pool->spare ? pool->spare : make_process(pool);
     pool->spare = NULL;
     pool->spare_due_ns = aionif__now_ns() + LATER_NS;

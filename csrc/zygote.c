@@ -48,11 +48,15 @@ void aionif__zygote_listen(int descriptor, uint64_t end_of) {
     epoll_ctl(ears, EPOLL_CTL_ADD, descriptor, &event);
 }
 
+/* It is dead when the kernel says so (aionif__process_reap): until then it may end its call, and claim
+ * one that is being watched. One that was never heard of was most likely never forked. */
 static void lose_worker(struct aionif__worker *worker) {
+    struct aionif__process *process = worker->process;
     aionif__process_kill(worker);
-    if (!worker->process->dead) {
-        worker->process->dead = true;
-        worker->process->wait_status = SIGKILL;
+    if (!process->dead) {
+        process->orphaned = process->pidfd >= 0;
+        process->dead = !process->orphaned;
+        process->wait_status = SIGKILL;
     }
 }
 
@@ -62,7 +66,7 @@ static void lose_zygote(void) {
     }
     close(zygote);
     zygote = -1;
-    /* Its workers die with it. What one of them has not claimed by now, no one else will lose. */
+    /* Its workers die with it. */
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
             lose_worker(pool->workers[i]);

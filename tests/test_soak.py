@@ -1,11 +1,11 @@
-"""Crashes and stopped calls do not add up: a short run of what benchmarks/soak.py runs for long."""
+"""Short runs of what benchmarks/soak.py and benchmarks/bursts.py run for long."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from benchmarks import soak
+from benchmarks import bursts, soak
 from tests import support
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CRASHES = 4_000
 ABORTS = 100
+SECONDS = 4.0
 MOST_MEMORY = 2 * 1024
 """KiB that resident memory may be above what it was after the first tenth: arenas and caches."""
 
@@ -38,3 +39,12 @@ def test_no_stopped_loop_of_malloc_is_wedged() -> None:
     assert found.count == ABORTS
     assert found.aborted + found.abandoned >= ABORTS
     assert (found.retired, found.wedged) == (0, 0)
+
+
+def test_every_await_of_random_bursts_ends(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="aionif")
+    found = support.run_on(backend, bursts.soak, SECONDS, 1, deadline=4 * support.DEADLINE)
+    assert not found.stuck
+    assert found.rounds
+    assert not found.ends["wrong"]
+    assert found.ends.total() == found.calls

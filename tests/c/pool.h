@@ -5,7 +5,7 @@
 
 #include <poll.h>
 
-enum { POOL_KEPT_EVENTS = 65536 };
+enum { POOL_KEPT_EVENTS = 65536, POOL_ROOM = 4 }; /* little, so that some are left for the next */
 
 static struct aionif_port *pool_port;
 static uint64_t pool_events[POOL_KEPT_EVENTS]; /* taken from the core, not yet asked for */
@@ -57,10 +57,9 @@ static inline bool pool_noticed(int kind) {
 
 /* Takes what there is. False: there was nothing, and the bell will be rung. */
 static inline bool pool_collect(void) {
-    static uint64_t events[AIONIF_EVENTS];
-    int got = aionif_collect(pool_port, events, 1);
-    int count = got & (AIONIF_EVENTS - 1);
-    for (int i = 0; i < count && pool_event_count < POOL_KEPT_EVENTS; i++) {
+    uint64_t events[POOL_ROOM];
+    int got = aionif_collect(pool_port, events, POOL_ROOM);
+    for (int i = 0; i < got / 2 && pool_event_count < POOL_KEPT_EVENTS; i++) {
         if ((events[i] & 0xff) == AIONIF_EVENT_NOTICE) {
             pool_take_notices();
         } else {

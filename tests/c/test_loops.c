@@ -10,10 +10,41 @@ static void sleep_ms(long milliseconds) { usleep((useconds_t)milliseconds * 1000
 
 static long add(long a, long b, long c, long d) { return a + 2 * b + 3 * c + 4 * d; }
 
+static void submit_and_await_all(struct aionif_pool *pool, int calls) {
+    struct pool_request *request = pool_request_of(pool, answer);
+    request->target.watch = 0;
+    uint64_t before = pool_statistics(pool).returned;
+    for (int i = 0; i < calls; i++) {
+        pool_submit(request, 0, 0, 0, 0);
+    }
+    while (pool_statistics(pool).returned < before + (uint64_t)calls) {
+        sleep_ms(1); /* the watchdog collects */
+    }
+}
+
+/* Nothing is under way any more, so nothing rings: what is left has to be promised. */
+static void test_no_event_is_left_behind(void) {
+    check_case("a loop is told to look until its queue is empty");
+    enum { CALLS = 2 * POOL_ROOM + 1 };
+    struct aionif_pool *pool = pool_open(pool_settings(2));
+    submit_and_await_all(pool, CALLS);
+    uint64_t events[POOL_ROOM];
+    int total = 0, got;
+    do {
+        got = aionif_collect(pool_port, events, POOL_ROOM);
+        total += got / 2;
+        for (int i = 0; i < got / 2; i++) {
+            aionif_release(events[i] >> 8);
+        }
+    } while (got & 1);
+    CHECK_EQUAL(total, CALLS);
+    CHECK(pool_close(pool));
+}
+
 /* More events than one collection takes, and a notice with them. */
 static void test_many_events(void) {
     check_case("more events than places");
-    enum { CALLS = AIONIF_EVENTS + 200 };
+    enum { CALLS = 1200 };
     struct aionif_pool *pool = pool_open(pool_settings(2));
     struct pool_request *request = pool_request_of(pool, pool_hold);
     request->target.watch = 0;
@@ -22,23 +53,16 @@ static void test_many_events(void) {
     pool_noticed(AIONIF_NOTICE_ABANDONED);
     uint64_t abandoned = pool_submit(request, 0, 0, 0, 0);
     pool_await_holding(1);
-    struct pool_request *short_request = pool_request_of(pool, answer);
-    short_request->target.watch = 0;
-    for (int i = 0; i < CALLS; i++) {
-        pool_submit(short_request, 0, 0, 0, 0);
-    }
-    while (pool_statistics(pool).returned < CALLS) {
-        sleep_ms(1); /* the watchdog collects */
-    }
+    submit_and_await_all(pool, CALLS);
     CHECK_EQUAL(aionif_cancel(abandoned), 0);
     while (pool_statistics(pool).abandoned == 0) {
         sleep_ms(1);
     }
-    static uint64_t events[AIONIF_EVENTS];
+    uint64_t events[POOL_ROOM];
     int total = 0, notices = 0, got;
     do {
-        got = aionif_collect(pool_port, events, 1);
-        for (int i = 0; i < (got & (AIONIF_EVENTS - 1)); i++) {
+        got = aionif_collect(pool_port, events, POOL_ROOM);
+        for (int i = 0; i < got / 2; i++) {
             int kind = (int)(events[i] & 0xff);
             total += kind == AIONIF_EVENT_RETURNED;
             notices += kind == AIONIF_EVENT_NOTICE && pool_noticed(AIONIF_NOTICE_ABANDONED);
@@ -65,7 +89,7 @@ static void *run_loop(void *argument) {
     struct aionif_port *port = aionif_port_open();
     struct aionif_plan plan = {.function = (void *)add};
     struct aionif_target target = {.plan = &plan, .pool = loop->pool, .watch = 1};
-    uint64_t events[AIONIF_EVENTS];
+    uint64_t events[POOL_ROOM];
     int outstanding = 0;
     own->port = port;
     for (long i = 0; i < CALLS || outstanding;) {
@@ -78,8 +102,8 @@ static void *run_loop(void *argument) {
                 loop->wrong += got != loop->base;
             }
         }
-        int got = aionif_collect(port, events, 1);
-        for (int at = 0; at < (got & (AIONIF_EVENTS - 1)); at++) {
+        int got = aionif_collect(port, events, POOL_ROOM);
+        for (int at = 0; at < got / 2; at++) {
             if ((events[at] & 0xff) == AIONIF_EVENT_RETURNED) {
                 own->replay = events[at] >> 8;
                 loop->wrong += THROUGH(long(void))() != loop->base;
@@ -131,6 +155,7 @@ static void test_closed_port(void) {
 int main(void) {
     check_deadline(120);
     door_start();
+    test_no_event_is_left_behind();
     test_many_events();
     test_loops();
     test_closed_port();
