@@ -238,11 +238,12 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     errno = error_number;
 }
 
-/* The timer of a proof in this thread (inline.c): the thread hangs at a lock that its crash left held. */
-static void die_if_proving(const struct aionif__thread *self, const siginfo_t *info) {
+/* The timer of a proof in this thread (prove.c): the thread hangs at a lock that its crash left held. */
+static void die_if_proving(struct aionif__thread *self, const siginfo_t *info) {
     static const char last_words[] =
         "aionif: a native call crashed while it held a lock; the process ends with its signal\n";
-    if (self && self->proving && info->si_code == SI_TIMER && info->si_value.sival_ptr == self) {
+    bool is_timer = info->si_code == SI_TIMER && info->si_value.sival_ptr == self;
+    if (self && self->proving && is_timer && --self->looks_left <= 0) {
         ssize_t written = write(STDERR_FILENO, last_words, sizeof last_words - 1);
         (void)written;
         aionif__chain_die(self->proving);

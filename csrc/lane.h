@@ -85,6 +85,7 @@ struct aionif__lane {
         __attribute__((aligned(AIONIF__PAGE))); /* a futex: 1 while the worker sleeps on it */
     _Atomic uint32_t publishing;
     _Atomic uint32_t health;
+    _Atomic uint32_t progress; /* of a worker that proves itself: it counts on */
     _Atomic int32_t tid;
     _Atomic uint32_t unfiltered; /* exit can't be stopped in this worker */
     _Atomic int32_t cpu;         /* that the worker looks on, or claimed its last record on */

@@ -27,7 +27,6 @@
 #include "worker.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <limits.h>
 #include <link.h>
 #include <linux/futex.h>
@@ -40,11 +39,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 200, HEAP_PATIENCE_MS = 500 };
+/* A lock that is free is taken at once, unless the thread that tries it gets no CPU. So patience is not
+ * counted in time alone: the timer has to find the thread stuck so often, and each time it runs; and a
+ * thread that only waits for a CPU is waited for. */
+enum { LOOKS = 10, LOOK_MS = 50, PATIENCE_MS = 200, STEP_MS = 20, MOST_STEPS = 3000 };
 enum { PROBE_STACK = 256 * 1024, PROBE_GUARD = 16 * 1024 };
 
 struct probe {
     _Atomic uint32_t answered; /* a futex */
+    _Atomic int32_t tid;
     pthread_t thread;
     struct aionif__stack stack;
 };
@@ -88,15 +91,17 @@ static bool prove_in_time(struct aionif__thread *self, bool (*proof)(void)) {
                              .sigev_signo = aionif__fault_abort_signal(),
                              .sigev_value.sival_ptr = self,
                              ._sigev_un._tid = self->tid};
-    struct itimerspec patience = {.it_value.tv_nsec = HEAP_PATIENCE_MS * 1000000L};
+    struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
+    struct itimerspec looks = {.it_value = look, .it_interval = look};
     sigset_t open, before;
     sigemptyset(&open);
     sigaddset(&open, event.sigev_signo);
     pthread_sigmask(SIG_UNBLOCK, &open, &before);
+    self->looks_left = LOOKS;
     self->proving = sig; /* where the timer's signal finds this set, fault.c ends the process */
     bool timed = syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0;
     if (timed) {
-        syscall(SYS_timer_settime, timer, 0, &patience, NULL);
+        syscall(SYS_timer_settime, timer, 0, &looks, NULL);
     }
     bool proved = proof();
     self->proving = 0;
@@ -109,6 +114,7 @@ static bool prove_in_time(struct aionif__thread *self, bool (*proof)(void)) {
 
 static void *try_locks(void *argument) {
     struct probe *probe = argument;
+    atomic_store(&probe->tid, (int32_t)syscall(SYS_gettid));
     FILE *file = fopen("/dev/null", "re"); /* the list of open files */
     if (file) {
         fclose(file);
@@ -123,19 +129,24 @@ static void *try_locks(void *argument) {
     return NULL;
 }
 
-static bool await_answer(struct probe *probe) {
-    struct timespec patience = {.tv_nsec = PATIENCE_MS * 1000000L};
-    while (!atomic_load(&probe->answered)) {
-        if (syscall(SYS_futex, &probe->answered, FUTEX_WAIT_PRIVATE, 0, &patience, NULL, 0) &&
-            errno == ETIMEDOUT) {
-            break;
+static bool await_answer(const struct aionif__thread *self, struct probe *probe) {
+    struct timespec step = {.tv_nsec = STEP_MS * 1000000L};
+    int stuck = 0;
+    for (int steps = 0; steps < MOST_STEPS && stuck * STEP_MS < PATIENCE_MS; steps++) {
+        syscall(SYS_futex, &probe->answered, FUTEX_WAIT_PRIVATE, 0, &step, NULL, 0);
+        if (atomic_load(&probe->answered)) {
+            return true;
+        }
+        stuck = aionif__thread_wants_cpu(atomic_load(&probe->tid)) ? 0 : stuck + 1;
+        if (self->lane) { /* the watchdog sees that this thread is not */
+            atomic_fetch_add(&self->lane->progress, 1);
         }
     }
-    return atomic_load(&probe->answered);
+    return false;
 }
 
 /* Sizes that tcache and the fast bins don't serve, and one that gets a mapping of its own. */
-static void use_malloc(void) {
+static bool use_malloc(void) {
     static const size_t sizes[] = {2000, 5000, 40000, 300000};
     void *volatile blocks[sizeof sizes / sizeof sizes[0]];
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -144,7 +155,10 @@ static void use_malloc(void) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         free(blocks[i]);
     }
+    return true;
 }
+
+static bool use_heaps(void) { return use_main_heap() && use_malloc(); }
 
 static bool start(struct probe *probe) {
     pthread_attr_t attributes;
@@ -157,11 +171,11 @@ static bool start(struct probe *probe) {
 }
 
 /* A thread that does not answer keeps its probe and its stack: it may still be using them. */
-static bool ask(struct probe *probe) {
+static bool ask(const struct aionif__thread *self, struct probe *probe) {
     if (!start(probe)) {
         return true; /* no thread to be had says nothing about locks */
     }
-    if (!await_answer(probe)) {
+    if (!await_answer(self, probe)) {
         return false;
     }
     pthread_join(probe->thread, NULL);
@@ -170,14 +184,13 @@ static bool ask(struct probe *probe) {
     return true;
 }
 
-static bool prove(void) {
-    use_malloc();
+static bool prove_the_rest(const struct aionif__thread *self) {
     struct probe *probe = calloc(1, sizeof *probe);
     if (!probe || !aionif__stack_map(&probe->stack, PROBE_STACK, PROBE_GUARD)) {
         free(probe);
         return true; /* neither does a lack of memory */
     }
-    return ask(probe);
+    return ask(self, probe);
 }
 
 static _Atomic int undecided; /* workers that prove themselves now */
@@ -185,14 +198,14 @@ static _Atomic int undecided; /* workers that prove themselves now */
 bool aionif__prove_worker(struct aionif__thread *self) {
     atomic_fetch_add(&undecided, 1);
     prove_in_time(self, use_main_heap);
-    bool proved = prove();
+    bool proved = use_malloc() && prove_the_rest(self);
     atomic_fetch_sub(&undecided, 1);
     return proved;
 }
 
 /* There is no other thread to go on in: what would retire a worker ends the process. */
 void aionif__prove_inline(struct aionif__thread *self) {
-    if (!prove_in_time(self, prove)) {
+    if (!prove_in_time(self, use_heaps) || !prove_the_rest(self)) {
         aionif__fault_die(self->failure.signal ? self->failure.signal : SIGABRT);
     }
 }

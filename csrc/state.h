@@ -49,7 +49,8 @@ struct aionif__worker {
     struct aionif__stack thread_stack;
     pthread_t thread;
     uint64_t last_used;
-    int64_t proving_since_ns;
+    int64_t proving_since_ns; /* without progress */
+    uint32_t progress_seen;
     struct aionif_pool *lost_by; /* counts this thread as lost, until it has gone */
     uint32_t watchers; /* submitters that look at its records without the lock: not to be freed */
     struct aionif__process *process; /* NULL: it is a thread */

@@ -4,8 +4,11 @@
 #endif
 #include "thread.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -62,6 +65,27 @@ bool aionif__thread_turn_is_due(struct aionif__thread *self, int64_t now_ns) {
         self->turn_ns = now_ns;
     }
     return due;
+}
+
+/* The state is the letter behind the name, which is in parentheses. Where there is no /proc nothing is
+ * known, and time alone has to do. */
+bool aionif__thread_wants_cpu(pid_t tid) {
+    char path[64], text[256];
+    if (!tid) {
+        return true; /* it has not even begun */
+    }
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    if (file >= 0) {
+        close(file);
+    }
+    if (length <= 0) {
+        return false;
+    }
+    text[length] = '\0';
+    const char *end = strrchr(text, ')');
+    return end && end[1] && (end[2] == 'R' || end[2] == 'D');
 }
 
 /* syscall() and its like load arguments also where none was given, from above their frame. On the

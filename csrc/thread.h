@@ -46,7 +46,8 @@ struct aionif__thread {
     struct aionif__result result;  /* what the thunk is to return with */
     struct aionif_failure failure; /* what the handler recorded last */
     int traits;                    /* enum aionif__traits of it */
-    volatile int proving;          /* the signal to die of, if a proof (inline.c) takes too long */
+    volatile int proving;          /* the signal to die of, if a proof (prove.c) takes too long */
+    volatile int looks_left;       /* of the timer of that proof, until it does */
 };
 
 extern _Thread_local struct aionif__thread *aionif__self
@@ -61,6 +62,9 @@ bool aionif__thread_give_stack(struct aionif__thread *self, size_t size, size_t 
 
 /* Whether the loop is due a turn, counted from the last time this said so. */
 bool aionif__thread_turn_is_due(struct aionif__thread *self, int64_t now_ns);
+
+/* Whether it could go on if it had a CPU, as far as the kernel says. Not in a handler. */
+bool aionif__thread_wants_cpu(pid_t tid);
 
 /* Call `function` on the thread's guarded stack; an enum aionif__ending. */
 int aionif__thread_run(struct aionif__thread *self, struct aionif__invocation *invocation);

@@ -25,7 +25,7 @@
 
 #define MILLISECOND ((int64_t)1000000)
 #define TICK (10 * MILLISECOND)
-#define PROOF (250 * MILLISECOND) /* longer than the proof's own patience */
+#define PROOF (250 * MILLISECOND) /* without progress of a thread that could have made some */
 enum { STRAY_ATTEMPTS = 1000 };   /* with the pauses, five seconds */
 #define STRAY_PAUSE (5 * MILLISECOND)
 #define GRACE MILLISECOND           /* for a call that may yet look at the cooperative flag */
@@ -191,11 +191,13 @@ static void expire(struct aionif__call *call, int64_t now) {
 }
 
 static void retire_if_stuck(struct aionif__worker *worker, int64_t now) {
-    uint32_t proving = AIONIF__PROVING;
+    uint32_t proving = AIONIF__PROVING, progress = atomic_load(&worker->lane->progress);
     if (atomic_load(&worker->lane->health) != AIONIF__PROVING) {
         worker->proving_since_ns = 0;
-    } else if (!worker->proving_since_ns) {
+    } else if (!worker->proving_since_ns || worker->progress_seen != progress ||
+               aionif__thread_wants_cpu(atomic_load(&worker->lane->tid))) {
         worker->proving_since_ns = now;
+        worker->progress_seen = progress;
     } else if (now - worker->proving_since_ns > PROOF) {
         atomic_compare_exchange_strong(&worker->lane->health, &proving, AIONIF__RETIRED);
     }

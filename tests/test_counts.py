@@ -105,7 +105,7 @@ def test_durations_and_timeouts(run: Run, probe: NifLibrary, isolation: Any) -> 
             assert counts.queue_timeouts == 1
             assert_adds_up(executor)
             reason = {"thread": "abandoned", "process": "stopped"}[isolation]
-            assert executor.statistics().restarts[reason] == 1
+            await until(lambda: executor.statistics().restarts.get(reason) == 1)
 
     run(main)
 

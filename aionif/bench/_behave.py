@@ -32,7 +32,8 @@ __all__ = ("DEADLINE", "Trial", "main")
 DEADLINE = 0.25  # seconds that the call that hangs is given
 _LONG, _SHORT = 150_000, 2_000  # microseconds of work of bystanders: running, and queued
 _QUEUED = 10
-_PATIENCE = 2.0  # seconds, for anything that may never come
+_PATIENCE = 2.0  # seconds, for anything that may never come, on a machine that does nothing else
+_MARGIN = 2.0  # what is seen of a machine's load is that of a moment
 _GRACE = 0.9  # seconds until native code that still runs is taken to run on
 _SILENCE = 0.25  # seconds without a beat: longer than it may wait for a CPU
 _LOOK = 0.02  # seconds between two looks at what has no event
@@ -73,6 +74,7 @@ class _Doing:
         self.event = event
         self.tell = tell
         self.ended = 0  # bystanders with a result
+        self.slow = 1.0  # how much longer than alone things take here and now
         self._path = bytes(beats)
         with beats.open("r+b") as file:
             self._beats = mmap.mmap(file.fileno(), mmap.PAGESIZE)
@@ -82,10 +84,11 @@ class _Doing:
         case = self.case
         async with case.open() as bind:
             await warm_up(case, bind(case.work(0)))
+            await self._look_at_the_machine(bind(case.work(_LONG)))
             first, rest = self._bystanders(bind)
             self.tell(bystanders=len(first) + len(rest))
             async with anyio.create_task_group() as group:
-                with anyio.move_on_after(2 * _PATIENCE):
+                with anyio.move_on_after(2 * _PATIENCE * self.slow):
                     for call in first:
                         group.start_soon(self._bystander, call)
                     await anyio.sleep(_LOOK)
@@ -97,6 +100,14 @@ class _Doing:
                         self.tell(stopped=await self._has_stopped())
                     self.tell(usable=await self._is_usable(bind))
                 leave()  # what still waits would be waited for
+
+    async def _look_at_the_machine(self, call: Callable[[], Any]) -> None:
+        """See how long known work takes: on a busy machine everything else takes longer, too."""
+        start = time.perf_counter()
+        result = call()
+        if not self.case.subject.synchronous:
+            await result
+        self.slow = max(1.0, _MARGIN * (time.perf_counter() - start) / (_LONG / 1e6))
 
     def _bystanders(self, bind: Any) -> tuple[list[Any], list[Any]]:
         """Return calls that leave one worker free, and calls that wait in the queue."""
@@ -121,7 +132,7 @@ class _Doing:
 
     async def _settled(self, count: int) -> None:
         """Wait for the bystanders, but not for ever."""
-        end = time.monotonic() + _PATIENCE / 2
+        end = time.monotonic() + _PATIENCE / 2 * self.slow
         while self.ended < count and time.monotonic() < end:  # noqa: ASYNC110 - a look is enough
             await anyio.sleep(_LOOK)
 
@@ -135,7 +146,7 @@ class _Doing:
         timeout = DEADLINE if self.event == "hang" else None
         call = bind(wrong, timeout=timeout)
         start = time.perf_counter() + (timeout or 0.0)
-        with anyio.move_on_after(DEADLINE + _PATIENCE):
+        with anyio.move_on_after(DEADLINE + _PATIENCE * self.slow):
             await self._await(call, start)
 
     async def _await(self, call: Callable[[], Any], start: float) -> None:
@@ -160,7 +171,7 @@ class _Doing:
                 self.tell(told=type(error).__name__, seconds=late)
                 raise
 
-        with anyio.move_on_after(_PATIENCE):
+        with anyio.move_on_after(_PATIENCE * self.slow):
             async with anyio.create_task_group() as group:
                 group.start_soon(victim)
                 while not self._count():  # noqa: ASYNC110 - memory sets no event
@@ -186,7 +197,7 @@ class _Doing:
         return False
 
     async def _is_usable(self, bind: Any) -> bool:
-        with anyio.move_on_after(_PATIENCE / 2):
+        with anyio.move_on_after(_PATIENCE / 2 * self.slow):
             try:
                 work: Work = built_in("read", b"x", 1)
                 result = bind(work)()
