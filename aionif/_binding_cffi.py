@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import _cffi_backend as backend
 
-from aionif._abi import Shape, result_memory, stack_words
+from aionif._abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
 from aionif._binding import Plan, check_code, symbol_at
 from aionif._native import THUNK, ffi, lib
+from aionif._processor import HERE
 from aionif.errors import NifArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aionif._binding import Preparation
 
 __all__ = ("CData", "bind", "plan_of", "shape_of")
 
@@ -69,10 +72,11 @@ def plan_of(ctype: Any, address: int, name: str, library: str | None, keep: obje
     check_code(name, address)
     lib.aionif_refresh()
     natural = ctype
-    ctype = _without_complex(ctype)
+    ctype = _as_it_travels(ctype)
     shapes = [shape_of(argument) for argument in ctype.args]
     result = shape_of(ctype.result)
-    if result.holds_long_double and result.kind == "struct" and not result_memory(result):
+    in_registers = result.kind == "struct" and not result_memory(result)
+    if HERE.has_x87 and in_registers and result.holds_long_double:
         raise NifArgumentError(
             argument="fn",
             value=str(ctype),
@@ -89,7 +93,7 @@ def plan_of(ctype: Any, address: int, name: str, library: str | None, keep: obje
         replay=replay,
         words=stack_words(shapes),
         result_memory=result_memory(result),
-        result_x87=result.kind == "long double",
+        result_x87=HERE.has_x87 and result.kind == "long double",
         prepare=_preparation(natural, ctype),
         count_words=_variadic_words(shapes) if ctype.ellipsis else None,
         finish=_complex_result if natural.result is not ctype.result else None,
@@ -107,15 +111,21 @@ def shape_of(ctype: Any) -> Shape:
     size = backend.sizeof(ctype)
     if kind in ("struct", "union"):
         fields = [shape_of(field.type) for _, field in ctype.fields or ()]
-        return Shape("struct", size, any(f.holds_long_double for f in fields))
+        return struct_of(size, fields, is_union=kind == "union")
     if kind == "array":
-        return Shape("struct", size, shape_of(ctype.item).holds_long_double)
+        return array_of(size, shape_of(ctype.item))
     if ctype.cname == "long double":
-        return Shape("long double", size, holds_long_double=True)
-    return Shape("float" if ctype.cname in ("float", "double") else "integer", size)
+        return Shape("long double", size, holds_long_double=True, floats=1)
+    if ctype.cname in ("float", "double"):
+        return Shape("float", size, floats=1)
+    return Shape("integer", size)
 
 
 # ---- complex numbers: libffi has no such type, a struct of two parts travels alike ----
+
+
+def _pointer_to(ctype: Any) -> Any:
+    return backend.new_pointer_type(ctype)
 
 
 def _complex_struct(part: str) -> Any:
@@ -125,18 +135,20 @@ def _complex_struct(part: str) -> Any:
     return struct
 
 
-_structs: dict[str, Any] = {}
+_complex_structs: dict[str, Any] = {}
 
 
 def _real(ctype: Any) -> Any:
     part = _COMPLEX.get(ctype.cname) if ctype.kind == "primitive" else None
     if part is None:
         return ctype
-    return _structs.get(part) or _structs.setdefault(part, _complex_struct(part))
+    return _complex_structs.get(part) or _complex_structs.setdefault(part, _complex_struct(part))
 
 
-def _without_complex(ctype: Any) -> Any:
+def _as_it_travels(ctype: Any) -> Any:
+    """Return a function type whose arguments and result are in the same registers."""
     arguments = tuple(_real(argument) for argument in ctype.args)
+    arguments = tuple(_pointer_to(a) if by_address(shape_of(a)) else a for a in arguments)
     result = _real(ctype.result)
     if result is ctype.result and all(a is b for a, b in zip(arguments, ctype.args, strict=True)):
         return ctype
@@ -155,9 +167,45 @@ def _complex_argument(argument: Any) -> Any:
 # ---- arguments that must outlive the conversion ----
 
 
-def _preparation(natural: Any, ctype: Any) -> Callable[[tuple[Any, ...]], tuple[Any, ...]] | None:
+def _preparation(natural: Any, ctype: Any) -> Preparation | None:
+    copied = {i: _pointer_to(a) for i, a in enumerate(natural.args) if by_address(shape_of(a))}
+    prepare = _conversion(natural, ctype, copied)
+    if not copied and not (ctype.ellipsis and HERE.large_structs_by_address):
+        return prepare
+    return _copying(prepare, copied, len(natural.args))
+
+
+def _copying(prepare: Preparation | None, copied: dict[int, Any], fixed: int) -> Preparation:
+    """Return what also copies structs that are passed by the address of a copy.
+
+    The library's own copy would live no longer than the capture. Each call has a new one, as the
+    function may write to it. In an array of one: to `newp`, None alone would mean no value.
+    """
+
+    def prepare_copies(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        made = list(arguments if prepare is None else prepare(arguments))
+        for index, argument in enumerate(made):
+            pointer = copied.get(index) if index < fixed else _variadic_pointer(argument)
+            if pointer is not None:
+                made[index] = backend.newp(backend.new_array_type(pointer, 1), [argument])
+        return tuple(made)
+
+    return prepare_copies
+
+
+def _variadic_pointer(argument: Any) -> Any:
+    if not isinstance(argument, CData):
+        return None
+    ctype = backend.typeof(argument)
+    is_copied = ctype.kind in ("struct", "union") and by_address(shape_of(ctype))
+    return _pointer_to(ctype) if is_copied else None
+
+
+def _conversion(natural: Any, ctype: Any, copied: dict[int, Any]) -> Preparation | None:
     converters: dict[int, Callable[[Any], Any]] = {}
     for index, argument in enumerate(ctype.args):
+        if index in copied:
+            continue
         if argument is not natural.args[index]:
             converters[index] = _complex_argument
         elif argument.kind == "pointer" and argument.item.kind != "function":

@@ -12,9 +12,10 @@ import ctypes
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from aionif._abi import Shape, result_memory, stack_words
+from aionif._abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
 from aionif._binding import Plan, check_code, symbol_at
 from aionif._native import THUNK, lib
+from aionif._processor import HERE
 from aionif.errors import NifArgumentError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _plan(function: Any, address: int, flags: int, argtypes: tuple[Any, ...] | N
         replay=capture,
         words=0 if argtypes is None else stack_words(map(_shape, argtypes)),
         result_memory=result_memory(result),
-        result_x87=result.kind == "long double",
+        result_x87=HERE.has_x87 and result.kind == "long double",
         prepare=_preparation(name, argtypes),
         count_words=_count_words,
         finish=_error_check(function),
@@ -90,10 +91,20 @@ def _shape(ctype: Any) -> Shape:
     if not isinstance(ctype, type):
         return Shape("integer", 8)
     if issubclass(ctype, ctypes.c_longdouble):
-        return Shape("long double", ctypes.sizeof(ctype), holds_long_double=True)
+        return Shape("long double", ctypes.sizeof(ctype), holds_long_double=True, floats=1)
     if issubclass(ctype, (ctypes.Structure, ctypes.Union)):
-        return Shape("struct", ctypes.sizeof(ctype))
-    return Shape("float" if issubclass(ctype, _FLOATS) else "integer", 8)
+        fields = [field for each in ctype.__mro__ for field in vars(each).get("_fields_", ())]
+        members = [_member_shape(field[1]) for field in fields]
+        return struct_of(ctypes.sizeof(ctype), members, is_union=issubclass(ctype, ctypes.Union))
+    if issubclass(ctype, _FLOATS):
+        return Shape("float", ctypes.sizeof(ctype), floats=1)
+    return Shape("integer", 8)
+
+
+def _member_shape(ctype: Any) -> Shape:
+    if issubclass(ctype, ctypes.Array):  # as an argument it would be a pointer
+        return array_of(ctypes.sizeof(ctype), _member_shape(ctype._type_))
+    return _shape(ctype)
 
 
 def _count_words(arguments: tuple[Any, ...]) -> int:
@@ -132,9 +143,20 @@ def _preparation(
                 converted.append(convert(argument))
             except (TypeError, ValueError, OverflowError, AttributeError) as problem:
                 raise _complaint(name, index, argument, problem) from problem
-        return tuple(converted)
+        return tuple(map(_copy, converted)) if HERE.large_structs_by_address else tuple(converted)
 
     return prepare
+
+
+def _copy(argument: Any) -> Any:
+    """Return a copy of what is passed by the address of one; ctypes keeps its own for the capture.
+
+    As an array, which is passed as an address too, and keeps what its items refer to.
+    """
+    kind = type(argument)
+    if isinstance(argument, (ctypes.Structure, ctypes.Union)) and by_address(_shape(kind)):
+        return (kind * 1)(argument)
+    return argument
 
 
 def _converter(argtype: Any) -> Callable[[Any], Any]:

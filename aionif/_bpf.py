@@ -27,10 +27,12 @@ import operator
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from aionif._processor import HERE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from aionif._syscalls import Machine
+    from aionif._processor import Machine
 
 __all__ = (
     "ALLOW",
@@ -121,7 +123,7 @@ class Call(NamedTuple):
 
     number: int
     arguments: tuple[int, ...] = ()
-    machine: Machine = "x86_64"
+    machine: Machine = HERE.name
 
 
 # ---- compiling ----

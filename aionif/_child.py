@@ -188,11 +188,19 @@ def _stand_in_for_the_parent() -> None:
 
 
 def _close_all_but(kept: list[int]) -> None:
-    low = 3
-    for descriptor in sorted(kept):
-        os.closerange(low, descriptor)
-        low = descriptor + 1
-    os.closerange(low, 1 << 20)
+    """Close all but these and 0 to 2.
+
+    Those that are open, and not a range: `os.closerange` of a Python that was built with a glibc
+    before 2.34 makes a system call for each number, which takes some tenths of a second.
+    """
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - pathlib is heavy
+    except OSError:  # no /proc here
+        numbers = list(range(1 << 20))
+    for descriptor in numbers:
+        if descriptor > 2 and descriptor not in kept:  # noqa: PLR2004 - stderr
+            with suppress(OSError):  # the one by which the others were listed
+                os.close(descriptor)
 
 
 def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: int) -> int:  # noqa: PLR0913, PLR0917 - what the order came with

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aionif._frames import Frame
 from aionif._native import ffi, lib
+from aionif._processor import HERE
 from aionif._report import CrashReport
 from aionif._syscalls import name_of
 from aionif.errors import (
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
     from aionif._binding import Plan
 
 __all__ = ("error_of", "taints")
-
-# In the order in which the core writes them down (csrc/arch/context_x86_64.h).
-_REGISTERS = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8",
-    "r9", "r10", "r11", "r12", "r13", "r14", "r15", "eflags", "rip",
-)  # fmt: skip
 
 _LANGUAGES: tuple[Literal["C", "C++", "Rust"], ...] = ("C", "C++", "Rust")
 _TAINTS = {
@@ -181,12 +176,12 @@ def _unloaded(failure: Any, where: dict[str, Any]) -> NifError:
 
 def _report(failure: Any, remains: _Remains | None) -> CrashReport:
     signal = Signals(failure.signal) if failure.signal else None
-    registers = ffi.unpack(failure.registers, len(_REGISTERS)) if failure.has_registers else ()
+    registers = ffi.unpack(failure.registers, len(HERE.registers)) if failure.has_registers else ()
     return CrashReport(
         signal=signal,
         code=int(failure.code),
         address=_address(failure),
-        registers=dict(zip(_REGISTERS, registers, strict=False)),
+        registers=dict(zip(HERE.registers, registers, strict=False)),
         frames=_frames(failure, remains),
         stderr=(remains and remains.stderr) or None,
         backtrace_complete=bool(failure.complete),

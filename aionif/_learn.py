@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aionif._bpf import ALLOW, Call, bind, evaluate
+from aionif._processor import HERE
 from aionif._profiles import program_of
 from aionif._syscalls import name_of, number_of
 from aionif._watched import Watched
@@ -197,7 +198,7 @@ class _Pupil:
 
 
 def _program_of(sandbox: Sandbox) -> list[Instruction]:
-    return program_of("x86_64", sandbox.granted, sandbox.syscalls, sandbox.denied)
+    return program_of(HERE.name, sandbox.granted, sandbox.syscalls, sandbox.denied)
 
 
 def _decide(program: list[Instruction], pid: int, call: Call) -> int:

@@ -23,6 +23,7 @@ from aionif._abi import result_memory
 from aionif._arena import SIZE, Block
 from aionif._binding_cffi import CData, shape_of
 from aionif._native import ffi
+from aionif._processor import HERE
 from aionif._submit import Packed, Packing
 from aionif.buffer import Buffer
 from aionif.errors import NifArgumentError
@@ -38,7 +39,8 @@ _OWNERS = (
     getattr(backend, "__CDataOwn"),
     getattr(backend, "__CDataFromBuf"),
 )
-_LOWEST, _HIGHEST = 1 << 16, 1 << 47  # what is outside is no address: a flag, a small number
+# What is outside is no address: a flag, a small number.
+_LOWEST, _HIGHEST = 1 << 16, HERE.end_of_addresses
 
 _Span = tuple[int, int, int, bool]  # here, there, bytes, whether it can be written to for certain
 

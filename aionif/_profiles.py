@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aionif._bpf import Instruction
-    from aionif._syscalls import Machine
+    from aionif._processor import Machine
 
 __all__ = ("GRANTS", "MARK", "NEEDED", "PROFILES", "Grant", "GrantName", "program_of")
 

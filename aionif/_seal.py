@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aionif import _log
 from aionif._bpf import encode, relocations
 from aionif._native import ffi, lib
+from aionif._processor import HERE
 from aionif._profiles import program_of
 from aionif.errors import NifArgumentError, NifRejected
 from aionif.limits import KEPT_BY_PARENT
@@ -76,10 +77,6 @@ _LIMITS = ("address_space", "open_files", "file_size", "processes")
 _OF_WORKERS = ("recvmsg", "sendmsg", "memfd_create", "ftruncate")
 
 
-# The program that loads a program's libraries; to the kernel it is executed too.
-_LOADERS = ("/lib64/ld-linux-x86-64.so.2",)
-
-
 @dataclass(frozen=True, slots=True)
 class SealNote:
     """Why a part of a seal is missing, or something else worth knowing about it.
@@ -135,7 +132,7 @@ def compile_seal(
     Raises:
         NifArgumentError: the policy lists more paths than a seal can hold.
     """
-    code = program_of("x86_64", sandbox.granted, {*sandbox.syscalls, *also}, sandbox.denied)
+    code = program_of(HERE.name, sandbox.granted, {*sandbox.syscalls, *also}, sandbox.denied)
     seal = pack_seal(code)
     _put_limits(seal, sandbox.limits, sandbox)
     _put_paths(seal, sandbox)
@@ -203,10 +200,12 @@ def _has_limits(limits: NifLimits) -> bool:
 
 
 def _put_paths(seal: Any, sandbox: Sandbox) -> None:
+    # To the kernel the loader of a program is executed too.
+    execute = (*sandbox.execute, *HERE.loaders) if sandbox.execute else ()
     access = {
         lib.AIONIF_SEAL_READ: sandbox.readable,
         lib.AIONIF_SEAL_WRITE: sandbox.write,
-        lib.AIONIF_SEAL_EXECUTE: (*sandbox.execute, *_LOADERS) if sandbox.execute else (),
+        lib.AIONIF_SEAL_EXECUTE: execute,
     }
     rules = [(kind, path) for kind, paths in access.items() for path in paths]
     text = b""

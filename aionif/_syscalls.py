@@ -4,18 +4,20 @@ The tables are the kernel's ABI: numbers are never reused, so they only grow at 
 that a newer kernel added is shown by its number. Since 424 the numbers are the same everywhere.
 
 Policies may name what either processor has: `open` is no mistake on aarch64, there is only nothing
-to allow. Reports and the thread tier's filters use the table of x86-64, where the core runs today.
+to allow. Reports and the thread tier's filters use the table of the processor they are on.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING
 
+from aionif._processor import HERE
 from aionif.errors import NifArgumentError
 
-__all__ = ("LAST", "Machine", "check_name", "name_of", "number_of", "numbers")
+if TYPE_CHECKING:
+    from aionif._processor import Machine
 
-Machine = Literal["x86_64", "aarch64"]
+__all__ = ("LAST", "check_name", "name_of", "number_of", "numbers")
 
 # In the order of their numbers, each list from the number it begins with.
 _X86_64 = {
@@ -132,7 +134,7 @@ _NUMBERS: dict[Machine, dict[str, int]] = {
     "x86_64": _number(_X86_64, _COMMON),
     "aarch64": _number(_AARCH64, _COMMON),
 }
-_NAMES = {number: name for name, number in _NUMBERS["x86_64"].items()}
+_NAMES = {number: name for name, number in _NUMBERS[HERE.name].items()}
 
 LAST = max(_NAMES)
 """The highest number that has a name here."""
@@ -144,18 +146,18 @@ def numbers(machine: Machine) -> dict[str, int]:
 
 
 def name_of(number: int) -> str | None:
-    """Return the name of a system call of x86-64, or None where the table has none."""
+    """Return the name of a system call of this processor, or None where the table has none."""
     return _NAMES.get(number)
 
 
 def number_of(name: str) -> int:
-    """Return the number of the system call `name` of x86-64.
+    """Return the number of the system call `name` of this processor.
 
     Raises:
         NifArgumentError: there is none of that name; a similar one is suggested.
     """
-    _check(name, _NUMBERS["x86_64"], "deny_syscalls", "system call of x86-64 Linux")
-    return _NUMBERS["x86_64"][name]
+    _check(name, _NUMBERS[HERE.name], "deny_syscalls", f"system call of {HERE.name} Linux")
+    return _NUMBERS[HERE.name][name]
 
 
 def check_name(name: str, argument: str) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from aionif._bpf import ALLOW, NOTIFY, Call, Clause, Test, compile_filter
 from aionif._native import lib
+from aionif._processor import HERE
 from aionif._seal import pack_seal
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected, NifTimeout
@@ -210,5 +211,5 @@ def _describe(problem: BaseException) -> bytes:
 def _listen(descriptor: int) -> int:
     own = Clause(ALLOW, (Test(0, 0xFFFFFFFF, descriptor),))
     table = {number_of("sendmsg"): (own, Clause(NOTIFY))}
-    code = compile_filter("x86_64", table, NOTIFY)
+    code = compile_filter(HERE.name, table, NOTIFY)
     return int(lib.aionif_seal_listen(pack_seal(code), descriptor))

@@ -15,8 +15,14 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+/* Linux 5.14 named it, glibc 2.34 its headers. The number is the kernel's ABI. */
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
 
 enum { ALTSTACK_FLOOR = 128 * 1024, ALTSTACK_GUARD = 64 * 1024 };
 
@@ -69,11 +75,17 @@ size_t aionif__stack_used(const struct aionif__stack *stack) {
     return (size_t)(end - word) * sizeof *word;
 }
 
+/* By the kernel's word: sysconf(_SC_MINSIGSTKSZ), which passes it on, came with glibc 2.34, and an
+ * older one that is met at run time answers -1. Older kernels say nothing, which is 0 here. */
+size_t aionif__signal_frame(void) {
+    size_t said = getauxval(AT_MINSIGSTKSZ);
+    return said > MINSIGSTKSZ ? said : MINSIGSTKSZ;
+}
+
 /* The handlers walk stacks with libgcc's unwinder, whose contexts take several KiB a frame, and may
  * be interrupted by one another: the kernel's minimum is only the size of one signal frame. */
 bool aionif__altstack_enter(struct aionif__altstack *altstack) {
-    long minimum = sysconf(_SC_MINSIGSTKSZ);
-    size_t size = ALTSTACK_FLOOR + (minimum > 0 ? (size_t)minimum : 0);
+    size_t size = ALTSTACK_FLOOR + aionif__signal_frame();
     if (!aionif__stack_map(&altstack->stack, size, ALTSTACK_GUARD)) {
         return false;
     }

@@ -20,6 +20,9 @@ void aionif__stack_unmap(struct aionif__stack *stack);
 void aionif__stack_clear(const struct aionif__stack *stack);
 size_t aionif__stack_used(const struct aionif__stack *stack);
 
+/* The largest frame that the kernel pushes for a signal, as far as it says. */
+size_t aionif__signal_frame(void);
+
 /* The alternate signal stack of the calling thread. */
 struct aionif__altstack {
     struct aionif__stack stack;

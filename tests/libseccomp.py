@@ -13,7 +13,7 @@ from aionif._syscalls import numbers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aionif._syscalls import Machine
+    from aionif._processor import Machine
 
 PID = 4242
 """Stands for the process's own id."""

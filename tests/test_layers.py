@@ -20,7 +20,6 @@ PACKAGE = Path(aionif.__file__).parent
 # From the bottom up. Modules of one line do not import each other. "" is the package itself.
 LAYERS = (
     (
-        "_abi",
         "_child",
         "_child_python",
         "_elf",
@@ -28,6 +27,7 @@ LAYERS = (
         "_gallery",
         "_log",
         "_message",
+        "_processor",
         "_siginfo",
         "bench._bare.aionif_bench_work",
         "bench._tree",
@@ -35,7 +35,7 @@ LAYERS = (
         "bench.result",
         "_window",
     ),
-    ("_symbols", "bench.statistics"),
+    ("_abi", "_symbols", "bench.statistics"),
     ("bench.advise",),
     ("_report",),
     ("errors",),

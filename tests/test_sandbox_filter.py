@@ -37,7 +37,7 @@ from tests.libseccomp import PID, plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aionif._syscalls import Machine
+    from aionif._processor import Machine
 
 Test.__test__ = False  # type: ignore[attr-defined] # pytest would take it for one of its own
 

@@ -20,8 +20,8 @@
 #include <sys/types.h>
 
 /* The registers that may carry arguments. Vector registers are kept whole: long double has sixteen
- * bytes. A struct of more than sixteen is passed as the address of the caller's copy, which is not
- * followed: it lives only as long as the caller's frame. */
+ * bytes. A struct of more than sixteen is passed as the address of a copy, which is not followed: who
+ * makes the call keeps the copy until the call is over (aionif/_binding_cffi.py). */
 struct aionif__registers {
     uint64_t integer[AIONIF__INTEGER_REGISTERS];  /* x0..x7 */
     uint64_t indirect;                            /* x8: where a struct in memory is returned */

@@ -82,7 +82,6 @@ static long sum_large(int factor, large value) {
     }
     return sum;
 }
-typedef long sum_large_type(int, large, ...);
 
 static long double third(long double value) { return value / 3; }
 typedef long double third_type(long double, ...);
@@ -147,21 +146,25 @@ static void test_long_double(struct aionif_pool *pool) {
     CHECK(THROUGH(long double(void))() == third(10));
 }
 
+/* On aarch64 it is passed as the address of a copy, and the core keeps no more than that: whoever
+ * makes the call keeps the copy, as Python does. */
+#if defined(__aarch64__)
+typedef long passed_large_type(int, const large *, ...);
+#define AS_PASSED(kept) (&(kept))
+#else
+typedef long passed_large_type(int, large, ...);
+#define AS_PASSED(kept) (kept)
+#endif
+
 static void test_large_argument(struct aionif_pool *pool) {
-#if defined(__x86_64__)
     check_case("a large struct by value");
+    large kept = large_from(10, 0);
     struct pool_request *request = pool_request_of(pool, sum_large);
     request->target.watch = 0;
     door->target = &request->target;
-    THROUGH(sum_large_type)(3, large_from(10, 0));
+    THROUGH(passed_large_type)(3, AS_PASSED(kept));
     pending();
     CHECK_EQUAL(THROUGH(long(void))(), sum_large(3, large_from(10, 0)));
-#else
-    (void)pool;
-    (void)(sum_large_type *)sum_large;
-    check_exclude("a large struct by value",
-                  "AAPCS64 passes it by the address of a copy that is gone");
-#endif
 }
 
 /* ---- bounds ---- */
