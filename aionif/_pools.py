@@ -15,6 +15,7 @@ from aionif._native import ffi, lib
 from aionif._seal import compile_worker_seal, read_report
 from aionif._series import RESTARTS, FunctionStatistics, Series
 from aionif._shared import Warm
+from aionif._shortage import explain
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected
 
@@ -181,18 +182,27 @@ class Pools:
             self._set_up(settings, policy, setup)
         pool = lib.aionif_pool_open(settings)
         if pool == ffi.NULL:
-            raise NifRejected(
-                reason="the system gave no memory or thread for a worker",
-                remedy="Raise the limits of this process, or lower max_workers.",
-            )
+            reason, remedy = explain(ffi.errno, "a thread")
+            raise NifRejected(reason=reason, remedy=remedy)
         return pool
 
     def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
         _zygote.ensure()
         limits = policy.limits
-        descriptor = os.memfd_create("aionif-setup")
-        self._descriptors.append(descriptor)
-        os.write(descriptor, setup.document(policy))
+        if limits.resident_memory is not None and not _zygote.is_visible():
+            raise NifRejected(
+                reason="its limits can't be enforced here: resident_memory is read from /proc, "
+                "which is not mounted, or hides the processes of this one",
+                remedy="Mount /proc, or leave resident_memory out.",
+            )
+        document = setup.document(policy)
+        try:
+            descriptor = os.memfd_create("aionif-setup")
+            self._descriptors.append(descriptor)
+            os.write(descriptor, document)
+        except OSError as problem:
+            reason, remedy = explain(problem.errno or 0, "memfd_create")
+            raise NifRejected(reason=reason, remedy=remedy) from problem
         settings.is_process = 1
         settings.setup = descriptor
         settings.max_calls = setup.max_calls or 0
@@ -251,12 +261,13 @@ class Pools:
 
     def processes(self) -> list[int]:
         """Return the ids of worker processes that serve, without the spares."""
+        return [process for pool in self for process in self.processes_of(pool)]
+
+    def processes_of(self, pool: Any) -> set[int]:
+        """Return those of one pool."""
         room = self._max_workers
         found = ffi.new("int32_t[]", room)
-        ids: list[int] = []
-        for pool in self:
-            ids += ffi.unpack(found, lib.aionif_pool_processes(pool, found, room))
-        return ids
+        return set(ffi.unpack(found, lib.aionif_pool_processes(pool, found, room)))
 
     def forget(self) -> None:
         """Drop the pools without a word to them: in the child of a fork they do not exist."""

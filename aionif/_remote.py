@@ -119,7 +119,7 @@ def remote_packing(function: Any, plan: Plan, policy: NifPolicy, warm: Warm | No
         else:
             keep = Memory(message.size, writable=False, warm=warm)
             packed_block.grant(keep.number, writable=False)
-            message.write_file(keep.descriptor)
+            keep.write(message.write_file, message.write)
             address = keep.address
         packed = Packed((address, message.size, packed_block.address))
         packed.block = packed_block

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anyio import move_on_after
 
+from aionif import _zygote
 from aionif._binding import NifFunction, Plan, bind
 from aionif._checks import check_seconds
 from aionif._crash import error_of
@@ -45,6 +46,7 @@ __all__ = (
     "call_inline",
     "capture",
     "complaint",
+    "lack_of",
     "plan_of",
     "prepared",
     "refusal",
@@ -305,11 +307,21 @@ def _unserved(route: Route) -> NifError:
         error = seal_refusal(seal, "limits" if route.policy.sandbox is None else "sandbox")
         error.function, error.library, error.tier = route.plan.name, route.plan.library, route.tier
         return error
-    return NifRejected(
-        reason=f"no worker process could be started: {_problem_of(route.pool)}",
-        remedy="See what the worker says, and mend the executor's setup.",
-        **where(route),
+    reason, remedy = lack_of(route.pool) or (
+        _problem_of(route.pool),
+        "See what the worker says, and mend the executor's setup.",
     )
+    kind = "worker process" if route.tier == "process" else "thread"
+    return NifRejected(
+        reason=f"no {kind} could be started: {reason}", remedy=remedy, **where(route)
+    )
+
+
+def lack_of(pool: Any) -> tuple[str, str] | None:
+    """Return what the system did not give for a worker, and a remedy; None: nothing is lacking."""
+    what = ffi.new("char[]", lib.AIONIF_TEXT)
+    error = lib.aionif_pool_lack(pool, what, lib.AIONIF_TEXT)
+    return _zygote.lack(error, ffi.string(what).decode()) if error else None
 
 
 def _problem_of(pool: Any) -> str:

@@ -2,6 +2,7 @@
 #include "process.h"
 #include "series.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings
     if (!watched) {
         free(pool->workers);
         free(pool);
+        errno = EAGAIN; /* of its thread */
         return NULL;
     }
     aionif__lock();

@@ -217,6 +217,7 @@ static bool watch_pool(struct aionif_pool *pool, int64_t now) {
     if (pool->outstanding || proving) {
         aionif__collect_pool(pool);
         aionif__rebalance(pool, true);
+        aionif__lack_tell(pool, now);
     }
     return pool->outstanding || proving;
 }
@@ -288,13 +289,19 @@ static void *watch(void *unused) {
     return NULL;
 }
 
+/* Its stack is not as large as `ulimit -s` may make it: that is address space. */
 static bool create(void) {
+    enum { STACK = 512 * 1024 };
     sigset_t all, before;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
     sigfillset(&all);
     atomic_store(&sleeps_until, 0);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool created = pthread_create(&thread, NULL, watch, NULL) == 0;
+    bool created = pthread_create(&thread, &attributes, watch, NULL) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
     return created;
 }
 

@@ -28,6 +28,7 @@ LAYERS = (
         "_gallery",
         "_log",
         "_message",
+        "_shortage",
         "_siginfo",
         "bench._bare.aionif_bench_work",
         "bench._tree",
