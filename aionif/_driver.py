@@ -22,7 +22,6 @@ driver is told to end, and its thread ends with the last call.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -291,10 +290,9 @@ class Driver:
         except (OSError, RuntimeError, NifRejected) as problem:
             self._seat = None
             self._leave(seat)
-            if isinstance(problem, NifRejected):
+            if not isinstance(problem, OSError):
                 raise
-            error = problem.errno if isinstance(problem, OSError) else errno.EAGAIN
-            reason, remedy = explain(error or 0, "its thread")
+            reason, remedy = explain(problem.errno or 0, "eventfd")
             raise NifRejected(reason=reason, remedy=remedy) from problem
         self._thread = thread
 

@@ -6,6 +6,7 @@ core's public symbol, `aionif_core_should_stop`, visible to libraries that are l
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -18,6 +19,9 @@ _PLATFORM = (sys.platform, platform.machine())
 if _PLATFORM != ("linux", "x86_64"):
     raise ImportError(f"aionif runs on Linux on x86-64; this is {_PLATFORM[0]} on {_PLATFORM[1]}.")
 
+
+from aionif._shortage import explain  # noqa: E402
+from aionif.errors import NifRejected  # noqa: E402
 
 __all__ = ("CORE_FILE", "THUNK", "Door", "door", "ffi", "lib", "new_door")
 
@@ -84,12 +88,13 @@ def new_door() -> Door:
     """Return the calling thread's door, made at first use.
 
     Raises:
-        MemoryError: the kernel gives no memory for an alternate signal stack.
+        NifRejected: the kernel gives no memory for an alternate signal stack.
     """
     door = _doors.door = lib.aionif_door_open()
     if door == ffi.NULL:
         _doors.door = None
-        raise MemoryError("no memory for an alternate signal stack")
+        reason, remedy = explain(errno.ENOMEM, "an alternate signal stack")
+        raise NifRejected(reason=reason, remedy=remedy)
     return door
 
 

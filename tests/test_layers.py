@@ -21,6 +21,7 @@ PACKAGE = Path(aionif.__file__).parent
 LAYERS = (
     (
         "_abi",
+        "_cgroup",
         "_child",
         "_child_python",
         "_elf",
