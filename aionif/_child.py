@@ -322,13 +322,8 @@ def _import_python_side(wanted: dict[str, Any]) -> Any:
 
 def _take_stderr() -> None:
     """Write to the program's own stderr from now on; what was written before the parent had."""
-    try:
-        said = os.pread(2, CHUNK, 0)
-        os.dup2(STDERR, 2)
-    except OSError:  # the program has none
-        with suppress(OSError):
-            os.dup2(0, 2)
-        return
+    said = os.pread(2, CHUNK, 0)
+    os.dup2(STDERR, 2)
     os.close(STDERR)
     _write_through(said)
 

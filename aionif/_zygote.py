@@ -56,10 +56,12 @@ class _Zygote:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pid: int | None = None
+        self.program = ""
         self.status: int | None = None  # of one that has ended, as `waitpid` has it
         self.words = -1  # the file that is its stderr until it serves
         self.hung = False  # it had to be killed
         self.refusal: tuple[str, str] | None = None  # why the last attempt came to nothing
+        self.failure: tuple[str, str] | None = None  # the same, of one that was started
 
 
 _zygote = _Zygote()
@@ -88,15 +90,23 @@ def problem() -> tuple[str, str]:
     with _zygote.lock:
         if _zygote.refusal is not None:
             return _zygote.refusal
-        if lib.aionif_zygote_lost() != _STILLBORN:
-            return "the process that starts workers was lost", "Call again."
+        _note_failure()
+        return _zygote.failure or ("the process that starts workers was lost", "Call again.")
+
+
+def _note_failure() -> None:
+    """Keep why one failed to start: another may be under way when somebody asks."""
+    state = lib.aionif_zygote_lost()
+    if state == _STILLBORN:
         _reap()
         lines = _words().splitlines()
         said = lines[-1] if lines else _ending()
-    return (
-        f"the process that starts workers, {sys.executable}, did not come to serve: {said}",
-        "Set sys.executable to a Python interpreter that works.",
-    )
+        _zygote.failure = (
+            f"the process that starts workers, {_zygote.program}, did not come to serve: {said}",
+            "Set sys.executable to a Python interpreter that works.",
+        )
+    elif state:
+        _zygote.failure = None
 
 
 def is_visible() -> bool:
@@ -134,6 +144,7 @@ def _ending() -> str:
 
 def _start() -> None:
     _zygote.refusal = None
+    _note_failure()
     try:
         _reap()
         _begin()
@@ -173,7 +184,7 @@ def _begin() -> None:
     try:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         _zygote.pid = _spawn(window, theirs.fileno(), catalog)
-        _zygote.status, _zygote.hung = None, False
+        _zygote.status, _zygote.hung, _zygote.program = None, False, sys.executable
         lib.aionif_zygote_use(ours.detach(), int(_SECONDS * _NANOSECONDS))
     finally:
         os.close(catalog)
@@ -220,7 +231,10 @@ def _spawn(window: int, connection: int, catalog: int) -> int:
     # Above the numbers they are moved to: one must not overwrite the other.
     high: list[int] = []
     try:
-        given = (_open_nothing(high), _zygote.words, connection, catalog, *_stderr())
+        nothing = _open_nothing(high)
+        # Where the program was started without a stderr, that number is some file of it.
+        stderr = nothing if sys.__stderr__ is None else 2
+        given = (nothing, _zygote.words, connection, catalog, stderr)
         high.extend(map(_high_duplicate, given))  # one by one: what fails leaves those before it
         nothing, words, *others = high[1:]
         actions = [(os.POSIX_SPAWN_DUP2, nothing, 0), (os.POSIX_SPAWN_DUP2, words, 2)]
@@ -263,11 +277,6 @@ def _open_nothing(opened: list[int]) -> int:
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW)
     opened.append(descriptor)
     return descriptor
-
-
-def _stderr() -> tuple[int, ...]:
-    """Return this process's stderr; where it was started without, that number is a file of ours."""
-    return () if sys.__stderr__ is None else (2,)
 
 
 def _high_duplicate(descriptor: int) -> int:

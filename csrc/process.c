@@ -337,8 +337,10 @@ void aionif__process_arm_all(void) {
     }
 }
 
+/* What its submitter was watching as it died could not be taken back then: nobody else will. */
 static bool is_over(struct aionif__worker *worker) {
     aionif__collect(worker);
+    aionif__take_back(worker);
     return worker->process->dead && worker->lane->collected == worker->lane->submitted &&
            !worker->watchers;
 }
@@ -371,6 +373,9 @@ void aionif__process_stop(struct aionif_pool *pool) {
         if (pool->doomed) {
             aionif__zygote_wait(STEP_MS);
         }
+    }
+    while (pool->pending.first) { /* came back from one of them, too late for another */
+        aionif__drop(pool->pending.first, AIONIF_EVENT_CLOSED);
     }
     while (pool->doomed) { /* it does not die: it hangs in the kernel */
         struct aionif__worker *worker = pool->doomed;
