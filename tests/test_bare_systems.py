@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 import resource
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -328,83 +326,3 @@ def test_stacks(limit: str) -> None:
         ["sh", "-c", command], check=False, capture_output=True, text=True, timeout=DEADLINE
     )
     assert child.stdout == "all tiers work\n", child.stderr
-
-
-# ---- a zygote that can't be started ----
-
-
-@pytest.mark.parametrize(
-    ("program", "says"),
-    [
-        ("", "sys.executable is not set"),
-        ("/nowhere/python", "/nowhere/python, can't be run: No such file or directory"),
-        ("/etc/passwd", "/etc/passwd, can't be run: Permission denied"),
-        ("exit 4", "did not come to serve: it ended with status 4"),
-        ("echo first >&2; echo last words >&2; exit 1", "did not come to serve: last words"),
-        ("kill -9 $$", "did not come to serve: it was killed by SIGKILL"),
-        ("exec sleep 1000", "did not come to serve: it was not ready within 0.5 s"),
-        ('exec "$REAL" -c "raise SystemExit(\'no luck\')"', "did not come to serve: no luck"),
-    ],
-)
-def test_an_interpreter_that_does_not_serve(program: str, says: str, tmp_path: Path) -> None:
-    path = tmp_path / "python"
-    if program and not program.startswith("/"):
-        path.write_text(f"#!/bin/sh\n{program}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        program = str(path)
-    first, second, last = lines_of(start_with, program, REAL=sys.executable)
-    assert re.search(re.escape(says), first), first
-    assert says in second or "was lost" in second, second
-    assert last == "1", "it is tried again"
-
-
-def start_with(program: str) -> None:
-    _zygote._SECONDS = 0.5
-    real = sys.executable
-    absolute = load("libc.so.6", LIBC).abs
-
-    async def main() -> None:
-        async with NifExecutor(isolation="process", max_workers=2) as executor:
-            sys.executable = program
-            for _ in range(2):
-                try:
-                    with anyio.fail_after(20):
-                        print(await executor.execute_nif(absolute, -1))
-                except NifRejected as error:
-                    print(error.reason)
-            sys.executable = real
-            _zygote._SECONDS = 60
-            for attempt in range(3):
-                try:
-                    print(await executor.execute_nif(absolute, -1))
-                    break
-                except NifRejected:  # by what was under way
-                    assert attempt < 2
-
-    run_on("asyncio", main)
-
-
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [("memfd_create", "EPERM"), ("memfd_create", "ENOSYS"), ("eventfd2", "EPERM")],
-)
-def test_a_system_call_that_is_refused(name: str, error: str) -> None:
-    lines = lines_of(start_without_call, name, error)
-    assert len(lines) == 2
-    assert all("is refused here" in line for line in lines), lines
-
-
-def start_without_call(name: str, error: str) -> None:
-    absolute = load("libc.so.6", LIBC).abs
-
-    async def main() -> None:
-        refuse(getattr(errno, error), name)
-        async with NifExecutor(isolation="process", max_workers=2) as executor:
-            for _ in range(2):
-                try:
-                    with anyio.fail_after(20):
-                        await executor.execute_nif(absolute, -1)
-                except NifRejected as refused:
-                    print(refused.reason)
-
-    run_on("asyncio", main)
