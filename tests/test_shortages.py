@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from aionif import Buffer, NifExecutor, NifPolicy, NifRejected, call_nif, load
+from aionif import Buffer, NifArgumentError, NifExecutor, NifPolicy, NifRejected, call_nif, load
 from aionif._native import lib
 from aionif._shortage import explain, size_text
 from aionif._zygote import _zygote
@@ -119,6 +119,31 @@ def have_one_worker_serve() -> None:
             print(len(workers_of(executor)) <= 2)  # it, and its spare
             for descriptor in used:
                 os.close(descriptor)
+
+    run_on("asyncio", main)
+
+
+def test_a_result_for_which_there_is_no_descriptor() -> None:
+    lost, small, late = outcome_of("return_more_than_a_block")
+    assert "was not received, though the call returned: no file descriptor is free" in lost
+    assert (small, late) == ("1", "100000")
+
+
+def return_more_than_a_block() -> None:
+    limit("NOFILE", DESCRIPTORS)
+
+    async def main() -> None:
+        async with NifExecutor(isolation="process", max_workers=1) as executor:
+            await executor.execute_nif(bytes, 100_000)
+            await anyio.sleep(0.3)  # the spare takes what it needs
+            used = use_up_descriptors(but=0)
+            with pytest.raises(NifArgumentError) as error:
+                await executor.execute_nif(bytes, 100_000)
+            print(" ".join(str(error.value).split()))
+            print(await executor.execute_nif(abs, -1))
+            for descriptor in used:
+                os.close(descriptor)
+            print(len(await executor.execute_nif(bytes, 100_000)))
 
     run_on("asyncio", main)
 
