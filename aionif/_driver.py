@@ -37,7 +37,7 @@ from weakref import WeakSet
 from aionif._native import door, ffi, lib
 from aionif._remote import lives_on
 from aionif._shortage import explain
-from aionif._submit import capture, lack_of, prepared, refusal, result_of
+from aionif._submit import capture, converted, lack_of, prepared, refusal, result_of
 from aionif._wakeup import Seat
 from aionif.errors import NifRejected
 
@@ -222,7 +222,7 @@ class Driver:
                 is_over, result = self._request(item, route, arguments)
             if not is_over:
                 return
-            result = _converted(route, result, arguments, item, door())
+            result = converted(route, result, arguments, item.arguments, door())
         except BaseException as error:
             self._end(item, None, error, route)
             if isinstance(error, KeyboardInterrupt):
@@ -343,7 +343,7 @@ class Driver:
         item, number, arguments, route = call
         try:
             result = result_of(route, seat, number, kind, None)
-            result = _converted(route, result, arguments, item, seat.door)
+            result = converted(route, result, arguments, item.arguments, seat.door)
         except BaseException as error:  # noqa: BLE001 - the future's, whatever it is
             # What the system lacks may be there for the next call; a setup that fails fails again.
             if kind == lib.AIONIF_EVENT_UNSERVED and not lack_of(route.pool):
@@ -362,16 +362,6 @@ class Driver:
         for item in dropped:
             if item.future.set_running_or_notify_cancel():
                 item.future.set_exception(BrokenProcessPool(problem))
-
-
-def _converted(
-    route: Route, result: Any, arguments: tuple[Any, ...], item: _Item, answer: Any
-) -> Any:
-    """Return the result as the caller gets it."""
-    if route.unpack is not None:
-        result = route.unpack(result, arguments, answer)
-    finish = route.plan.finish
-    return result if finish is None else finish(result, item.arguments)
 
 
 def _because(error: BaseException, cause: BaseException) -> BaseException:

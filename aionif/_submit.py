@@ -46,6 +46,7 @@ __all__ = (
     "call_inline",
     "capture",
     "complaint",
+    "converted",
     "lack_of",
     "plan_of",
     "prepared",
@@ -261,6 +262,16 @@ def result_of(route: Route, seat: Seat, call: int, kind: int, timeout: float | N
     error = _unfinished(route, kind, timeout)
     call_failed(error)
     raise error
+
+
+def converted(
+    route: Route, result: Any, arguments: tuple[Any, ...], given: tuple[Any, ...], answer: Any
+) -> Any:
+    """Return the result as the caller gets it; answer: the door, or what came with it."""
+    if route.unpack is not None:
+        result = route.unpack(result, arguments, answer)
+    finish = route.plan.finish
+    return result if finish is None else finish(result, given)
 
 
 def _replay(plan: Plan, seat: Seat, call: int) -> Any:
