@@ -35,8 +35,8 @@ class Block:
             self.address = _free.pop()
         except IndexError:
             raise NifRejected(
-                reason="too many calls with memory of their own are under way",
-                remedy="Lower max_queue, or use aionif.Buffer for larger data.",
+                reason=f"{lib.aionif_arena_blocks()} calls with memory of their own are under way",
+                remedy="Lower max_queue; where address space is limited (ulimit -v), raise that.",
             ) from None
         self.pointer = ffi.cast("struct aionif_block *", self.address)
         self.used = HEADER
@@ -75,9 +75,12 @@ class Block:
 
 def _map() -> None:
     global _mapped  # noqa: PLW0603 - once a process
-    start = int(lib.aionif_arena())
+    start = int(lib.aionif_arena(0))
     if not start:
-        raise NifRejected(reason="no memory was left for the arguments of worker processes")
+        raise NifRejected(
+            reason="there is no memory for the arguments of worker processes",
+            remedy="Start worker processes first.",
+        )
     # The first ones on top: memory that was used before is in the worker's page tables already.
-    _free.extend(start + index * SIZE for index in reversed(range(lib.AIONIF_BLOCKS)))
+    _free.extend(start + index * SIZE for index in reversed(range(lib.aionif_arena_blocks())))
     _mapped = True

@@ -14,6 +14,7 @@ Arguments: the core's file, the window's address and size, the parent's `sys.pat
 
 from __future__ import annotations
 
+import errno
 import importlib.machinery
 import importlib.util
 import json
@@ -29,9 +30,11 @@ from typing import Any, NoReturn
 
 __all__ = ()
 
-SOCKET, CATALOG = 3, 4  # descriptors
-NEWS = struct.Struct("<QiiiI")  # struct news of csrc/zygote.c
-STARTED, ENDED, NOT_STARTED = 1, 2, 3
+SOCKET, CATALOG, STDERR = 3, 4, 5  # descriptors
+ORDER = struct.Struct("<Qi4x")  # struct order of csrc/zygote.c
+DESCRIPTORS = 4  # that come with the order of a worker
+NEWS = struct.Struct("<QiiiI")  # struct news
+STARTED, ENDED, NOT_STARTED, READY = 1, 2, 3, 4
 TAIL = 4096 - NEWS.size  # bytes of stderr that go with the news of a worker's end
 CHUNK = 65536
 _EXPENDABLE = 500  # of 1000: half of all memory, which the kernel adds to what a worker uses
@@ -52,7 +55,6 @@ class _Worker:
     def __init__(self, serial: int, pid: int, stderr: int) -> None:
         self.serial = serial
         self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
         self.stderr = stderr
         self.tail = b""
 
@@ -86,73 +88,128 @@ def _write_through(chunk: bytes) -> None:
 
 
 class _Zygote:
+    """It hears of deaths by SIGCHLD: handles of processes are refused in some containers."""
+
     def __init__(self, core: Any) -> None:
         self.core = core
         self.socket = socket.socket(fileno=SOCKET)
         self.poll = select.poll()
         self.poll.register(SOCKET, select.POLLIN)
-        self.parent = os.pidfd_open(os.getppid())
-        self.poll.register(self.parent, select.POLLIN)
-        self.workers: dict[int, _Worker] = {}  # by pidfd, and by stderr
+        self.deaths, wake = os.pipe()
+        for descriptor in (self.deaths, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.poll.register(self.deaths, select.POLLIN)
+        # The socket tells of the parent's end, too, unless a fork of the parent has it still.
+        self.parent = _open_handle(os.getppid())
+        if self.parent is not None:
+            self.poll.register(self.parent, select.POLLIN)
+        self.workers: dict[int, _Worker] = {}  # by pid
+        self.speakers: dict[int, _Worker] = {}  # by stderr
 
     def serve(self) -> None:
+        self.socket.send(NEWS.pack(0, READY, 0, 0, 0))
         while True:
             for descriptor, _ in self.poll.poll():
-                worker = self.workers.get(descriptor)
                 if descriptor == self.parent:
                     return
                 if descriptor == SOCKET:
                     if not self.obey():
                         return
-                elif worker is not None and descriptor == worker.pidfd:
-                    self.bury(worker)
-                elif worker is not None and not worker.read():
-                    self.poll.unregister(worker.stderr)
+                elif descriptor == self.deaths:
+                    self.bury_all()
+                elif descriptor in self.speakers and not self.speakers[descriptor].read():
+                    self.poll.unregister(descriptor)
 
     def obey(self) -> bool:
         """Take one order. False: the parent has gone."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.socket, 64, 4)
+            data, descriptors, flags, _ = socket.recv_fds(
+                self.socket, 64, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
         except OSError:
             return False
         if not data:
             return False
-        (serial,) = struct.unpack("<Q", data)
+        serial, number = ORDER.unpack(data)
+        if number:
+            self.signal(serial, number)
+            return True
         try:
-            self.fork(serial, descriptors)
+            if not flags & socket.MSG_CTRUNC:  # there was room for them
+                self.fork(serial, descriptors)
+            error = errno.EMFILE if flags & socket.MSG_CTRUNC else 0
         except OSError as problem:
-            text = f"the zygote could not fork: {problem}\n".encode()
-            news = NEWS.pack(serial, NOT_STARTED, 0, 1 << 8, len(text))
-            self.socket.send(news + text)
+            error = problem.errno or errno.EAGAIN
+        if error:
+            text = f"the zygote could not fork: {os.strerror(error)}\n".encode()
+            self.socket.send(NEWS.pack(serial, NOT_STARTED, error, 1 << 8, len(text)) + text)
         for descriptor in descriptors:
             os.close(descriptor)
         return True
 
+    def signal(self, serial: int, number: int) -> None:
+        """Signal a worker; it has not been waited for, so its id is still its."""
+        for worker in self.workers.values():
+            if worker.serial == serial:
+                os.kill(worker.pid, number)
+
     def fork(self, serial: int, descriptors: list[int]) -> None:
         ours, theirs = os.pipe()
         zygote = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(ours)
+            os.close(theirs)
+            raise
         if pid == 0:
             _become_worker(self.core, zygote, theirs, descriptors)
         os.close(theirs)
         os.set_blocking(ours, False)
-        worker = _Worker(serial, pid, ours)
-        for descriptor in (worker.pidfd, worker.stderr):
-            self.workers[descriptor] = worker
-            self.poll.register(descriptor, select.POLLIN)
-        news = NEWS.pack(serial, STARTED, pid, 0, 0)
-        socket.send_fds(self.socket, [news], [worker.pidfd])
+        self.workers[pid] = self.speakers[ours] = _Worker(serial, pid, ours)
+        self.poll.register(ours, select.POLLIN)
+        self.tell_start(serial, pid)
 
-    def bury(self, worker: _Worker) -> None:
-        _, status = os.waitpid(worker.pid, 0)
+    def tell_start(self, serial: int, pid: int) -> None:
+        news = NEWS.pack(serial, STARTED, pid, 0, 0)
+        handle = _open_handle(pid)
+        if handle is None:
+            self.socket.send(news)
+            return
+        try:
+            socket.send_fds(self.socket, [news], [handle])
+        except OSError:  # too many are on their way
+            self.socket.send(news)
+        finally:
+            os.close(handle)
+
+    def bury_all(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self.deaths, CHUNK):
+                pass
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if found[0] in self.workers:
+                    self.bury(self.workers.pop(found[0]), found[1])
+
+    def bury(self, worker: _Worker, status: int) -> None:
         worker.drain()
-        for descriptor in (worker.pidfd, worker.stderr):
-            del self.workers[descriptor]
-            with suppress(KeyError):  # its stderr had ended before
-                self.poll.unregister(descriptor)
-            os.close(descriptor)
+        del self.speakers[worker.stderr]
+        with suppress(KeyError):  # its stderr had ended before
+            self.poll.unregister(worker.stderr)
+        os.close(worker.stderr)
         news = NEWS.pack(worker.serial, ENDED, worker.pid, status, len(worker.tail))
         self.socket.send(news + worker.tail)
+
+
+def _open_handle(pid: int) -> int | None:
+    """Return a descriptor of a process; None where the system gives none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 # ---- the worker ----
@@ -162,9 +219,9 @@ def _become_worker(core: Any, zygote: int, stderr: int, descriptors: list[int]) 
     status = 1
     try:
         segment, bell, control, setup = descriptors
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(stderr, 2)
-        nothing = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(nothing, 0)
         # The zygote's own: with them a worker could pose as it, or kill its siblings.
         _close_all_but(descriptors)
         core.lib.aionif_forked()
@@ -271,6 +328,14 @@ def _import_python_side(wanted: dict[str, Any]) -> Any:
     return sys.modules[name]
 
 
+def _take_stderr() -> None:
+    """Write to the program's own stderr from now on; what was written before the parent had."""
+    said = os.pread(2, CHUNK, 0)
+    os.dup2(STDERR, 2)
+    os.close(STDERR)
+    _write_through(said)
+
+
 def _main() -> None:
     core_path, window, size, path = sys.argv[1:5]
     os.set_inheritable(SOCKET, False)  # noqa: FBT003 - its one argument
@@ -286,7 +351,9 @@ def _main() -> None:
         sys.exit("aionif: the core can't run in the zygote")
     ffi.dlopen(core_path, os.RTLD_NOW | os.RTLD_NOLOAD | os.RTLD_GLOBAL)
     os.close(CATALOG)
-    _Zygote(core).serve()
+    zygote = _Zygote(core)
+    _take_stderr()
+    zygote.serve()
 
 
 if __name__ == "__main__":

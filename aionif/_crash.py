@@ -7,6 +7,7 @@ raw record and makes its report when someone looks.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -226,4 +227,7 @@ def _read_module(module: Any) -> tuple[str, str | None, int]:
     """Return a module's file, build id and load bias."""
     path = ffi.string(module.path).decode("utf-8", "surrogateescape")
     build_id = bytes(ffi.buffer(module.build_id, module.build_id_length)).hex()
-    return path or str(Path("/proc/self/exe").resolve()), build_id or None, int(module.bias)
+    if not path:  # the program
+        program = Path("/proc/self/exe")
+        path = str(program.resolve() if program.exists() else sys.executable)
+    return path, build_id or None, int(module.bias)

@@ -36,8 +36,10 @@ from weakref import WeakSet
 
 from aionif._native import door, ffi, lib
 from aionif._remote import lives_on
-from aionif._submit import capture, prepared, refusal, result_of
+from aionif._shortage import explain
+from aionif._submit import capture, converted, lack_of, prepared, refusal, result_of
 from aionif._wakeup import Seat
+from aionif.errors import NifRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +89,8 @@ class _ThreadSeat(Seat):
         self.ended.append((waiter, kind))
 
     def close(self) -> None:
-        os.close(self.ear)
+        if self.listens:
+            os.close(self.ear)
         super().close()
 
 
@@ -166,11 +169,10 @@ class Driver:
             lib.aionif_pool_close(pool, ffi.NULL)
             if self._end_signal == signal.SIGKILL:
                 lib.aionif_pool_end_calls(pool)
-        if self._end_signal != signal.SIGKILL:
-            for process in set(self._executor._pools.processes()) - self._signalled:  # noqa: SLF001
-                self._signalled.add(process)
-                with suppress(ProcessLookupError):
-                    os.kill(process, self._end_signal)
+            else:
+                for process in self._executor._pools.processes_of(pool) - self._signalled:  # noqa: SLF001
+                    self._signalled.add(process)
+                    lib.aionif_pool_signal(pool, process, self._end_signal)
 
     def forked(self) -> None:
         """In the child of a fork: thread and workers are the parent's."""
@@ -220,7 +222,7 @@ class Driver:
                 is_over, result = self._request(item, route, arguments)
             if not is_over:
                 return
-            result = _converted(route, result, arguments, item, door())
+            result = converted(route, result, arguments, item.arguments, door())
         except BaseException as error:
             self._end(item, None, error, route)
             if isinstance(error, KeyboardInterrupt):
@@ -278,16 +280,20 @@ class Driver:
     # ---- the thread ----
 
     def _start(self) -> None:
-        seat = self._seat = _ThreadSeat(self)
-        seat.listen()
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        thread = threading.Thread(target=self._run, args=(seat,), name="aionif-futures")
+        seat = _ThreadSeat(self)
         try:
+            seat.listen()
+            self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            thread = threading.Thread(target=self._run, args=(seat,), name="aionif-futures")
+            self._seat = seat
             thread.start()
-        except RuntimeError:
+        except (OSError, RuntimeError, NifRejected) as problem:
             self._seat = None
             self._leave(seat)
-            raise
+            if not isinstance(problem, OSError):
+                raise
+            reason, remedy = explain(problem.errno or 0, "eventfd")
+            raise NifRejected(reason=reason, remedy=remedy) from problem
         self._thread = thread
 
     def _run(self, seat: _ThreadSeat) -> None:
@@ -323,7 +329,8 @@ class Driver:
 
     def _leave(self, seat: _ThreadSeat) -> None:
         seat.close()
-        os.close(self._bell)
+        if self._bell >= 0:
+            os.close(self._bell)
         self._bell = -1
 
     def _is_over(self) -> bool:
@@ -348,9 +355,10 @@ class Driver:
         item, number, arguments, route = call
         try:
             result = result_of(route, seat, number, kind, None)
-            result = _converted(route, result, arguments, item, seat.door)
+            result = converted(route, result, arguments, item.arguments, seat.door)
         except BaseException as error:  # noqa: BLE001 - the future's, whatever it is
-            if kind == lib.AIONIF_EVENT_UNSERVED:
+            # What the system lacks may be there for the next call; a setup that fails fails again.
+            if kind == lib.AIONIF_EVENT_UNSERVED and not lack_of(route.pool):
                 self._break(str(error))
                 error = _because(BrokenProcessPool(str(error)), error)
             self._end(item, None, error, route)
@@ -366,16 +374,6 @@ class Driver:
         for item in dropped:
             if item.future.set_running_or_notify_cancel():
                 item.future.set_exception(BrokenProcessPool(problem))
-
-
-def _converted(
-    route: Route, result: Any, arguments: tuple[Any, ...], item: _Item, answer: Any
-) -> Any:
-    """Return the result as the caller gets it."""
-    if route.unpack is not None:
-        result = route.unpack(result, arguments, answer)
-    finish = route.plan.finish
-    return result if finish is None else finish(result, item.arguments)
 
 
 def _because(error: BaseException, cause: BaseException) -> BaseException:

@@ -6,10 +6,12 @@ core's public symbol, `aionif_core_should_stop`, visible to libraries that are l
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
 import threading
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,39 @@ _PLATFORM = (sys.platform, platform.machine())
 if _PLATFORM != ("linux", "x86_64"):
     raise ImportError(f"aionif runs on Linux on x86-64; this is {_PLATFORM[0]} on {_PLATFORM[1]}.")
 
-from aionif import _core  # type: ignore[attr-defined] # noqa: E402 - the refusal above must come before a failed import does
+
+from aionif._shortage import explain  # noqa: E402
+from aionif.errors import NifRejected  # noqa: E402
 
 __all__ = ("CORE_FILE", "THUNK", "Door", "door", "ffi", "lib", "new_door")
+
+
+def _load_core() -> Any:
+    try:
+        from aionif import _core  # type: ignore[attr-defined] # noqa: PLC0415 - so that it can fail
+    except ImportError as problem:
+        raise ImportError(_why_not(problem)) from problem
+    return _core
+
+
+def _why_not(problem: ImportError) -> str:
+    """Say what is wrong with this copy of the package. The system's words alone blame a cycle."""
+    here = Path(__file__).parent
+    if not here.is_dir():
+        return (
+            f"aionif can't be imported from the archive {here.parent}: no extension module can be "
+            "loaded from one. Install it into a directory: `pip install .` in its checkout."
+        )
+    if any(Path(here, f"_core{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
+        return f"aionif's compiled core in {here} can't be loaded: {problem}."
+    return (
+        f"aionif's compiled core is not in {here}, as in a checkout that was not built. Run "
+        "`pip install .` there; then start Python elsewhere, or with -P, to import what was "
+        "installed."
+    )
+
+
+_core: Any = _load_core()
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
@@ -56,12 +88,13 @@ def new_door() -> Door:
     """Return the calling thread's door, made at first use.
 
     Raises:
-        MemoryError: the kernel gives no memory for an alternate signal stack.
+        NifRejected: the kernel gives no memory for an alternate signal stack.
     """
     door = _doors.door = lib.aionif_door_open()
     if door == ffi.NULL:
         _doors.door = None
-        raise MemoryError("no memory for an alternate signal stack")
+        reason, remedy = explain(errno.ENOMEM, "an alternate signal stack")
+        raise NifRejected(reason=reason, remedy=remedy)
     return door
 
 

@@ -18,7 +18,7 @@ _EVENTS = {
     lib.AIONIF_NOTICE_ABANDONED: ("worker_abandoned", "its call did not end when told to"),
     lib.AIONIF_NOTICE_DISPLACED: ("handler_displaced", "aionif's handler is in front again"),
     lib.AIONIF_NOTICE_NO_FILTER: ("exit_not_contained", None),
-    lib.AIONIF_NOTICE_NO_THREAD: ("worker_not_started", "the system gave no thread or memory"),
+    lib.AIONIF_NOTICE_NO_WORKER: ("worker_not_started", None),
     lib.AIONIF_NOTICE_TAINTED: ("process_tainted", None),
     lib.AIONIF_NOTICE_ZYGOTE_LOST: ("zygote_lost", "another one is started"),
     lib.AIONIF_NOTICE_SLOW: ("nif_slow", None),
@@ -33,14 +33,21 @@ def report_all(names: dict[int, str]) -> None:
         if notice.kind == lib.AIONIF_NOTICE_UNSEALED:
             log_missing(words_of(notice.detail), ffi.string(notice.text).decode(errors="replace"))
             continue
+        if notice.kind == lib.AIONIF_NOTICE_ZYGOTE_WANTED:
+            _zygote.revive()
+            continue
         event, reason = _EVENTS[notice.kind]
-        if notice.kind == lib.AIONIF_NOTICE_ZYGOTE_LOST:
-            _zygote.ensure()
+        if notice.kind == lib.AIONIF_NOTICE_ZYGOTE_LOST and not notice.detail:
+            _zygote.revive()
         warn(event, **_fields(notice, reason, names))
 
 
 def _fields(notice: Any, reason: str | None, names: dict[int, str]) -> dict[str, Any]:
     text = ffi.string(notice.text).decode("utf-8", "replace")
+    if notice.kind == lib.AIONIF_NOTICE_ZYGOTE_LOST and notice.detail:  # before it was ready
+        return {"reason": _zygote.problem()[0], "stderr": _zygote.last_words() or None}
+    if notice.kind == lib.AIONIF_NOTICE_NO_WORKER:
+        return {"reason": _zygote.lack(int(notice.detail), text)[0]}
     if notice.kind == lib.AIONIF_NOTICE_TAINTED:
         return {"reason": ", ".join(taints(notice.detail))}
     if notice.kind == lib.AIONIF_NOTICE_SLOW:

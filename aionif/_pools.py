@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from aionif import _census, _zygote
 from aionif._breakers import Breakers, BreakerStatistics
+from aionif._cgroup import killed_together
+from aionif._log import warn
 from aionif._native import ffi, lib
 from aionif._seal import compile_worker_seal, read_report
 from aionif._series import RESTARTS, FunctionStatistics, Series
 from aionif._shared import Warm
+from aionif._shortage import explain
 from aionif._syscalls import number_of
 from aionif.errors import NifRejected
 
@@ -78,6 +81,7 @@ class Statistics:
     stack_high_water: most bytes of stack that a measured call used.
     tainted: an earlier crash may have damaged this process (in words; empty if not).
     unsealed: parts of sandboxes that are not in force here (in words; empty if none).
+    exposed: what worker processes can't keep from this process here (in words; empty if nothing).
     restarts: workers that had to be replaced, by those reasons that there were.
     functions: counts and durations of each function.
     breakers: the circuit breakers of those functions that have one.
@@ -104,6 +108,7 @@ class Statistics:
     restarts: Mapping[str, int]
     functions: tuple[FunctionStatistics, ...]
     unsealed: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
     breakers: tuple[BreakerStatistics, ...] = ()
 
 
@@ -123,6 +128,7 @@ class Pools:
         self._ended = dict.fromkeys(_COUNTS, 0)  # of pools that were stopped
         self._unsealed: set[str] = set()  # likewise
         self._restarts = dict.fromkeys(RESTARTS, 0)  # likewise
+        self._exposed: tuple[str, ...] = ()
         self._series = Series()
         self.warm = Warm()
         self._breakers = Breakers()
@@ -181,18 +187,28 @@ class Pools:
             self._set_up(settings, policy, setup)
         pool = lib.aionif_pool_open(settings)
         if pool == ffi.NULL:
-            raise NifRejected(
-                reason="the system gave no memory or thread for a worker",
-                remedy="Raise the limits of this process, or lower max_workers.",
-            )
+            reason, remedy = explain(ffi.errno, "a thread")
+            raise NifRejected(reason=reason, remedy=remedy)
         return pool
 
     def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
         _zygote.ensure()
         limits = policy.limits
-        descriptor = os.memfd_create("aionif-setup")
-        self._descriptors.append(descriptor)
-        os.write(descriptor, setup.document(policy))
+        if limits.resident_memory is not None and not _zygote.is_visible():
+            raise NifRejected(
+                reason="its limits can't be enforced here: resident_memory is read from /proc, "
+                "which is not mounted, or hides the processes of this one",
+                remedy="Mount /proc, or leave resident_memory out.",
+            )
+        document = setup.document(policy)
+        try:
+            descriptor = os.memfd_create("aionif-setup")
+            self._descriptors.append(descriptor)
+            os.write(descriptor, document)
+        except OSError as problem:
+            reason, remedy = explain(problem.errno or 0, "memfd_create")
+            raise NifRejected(reason=reason, remedy=remedy) from problem
+        self._exposed = _exposed()
         settings.is_process = 1
         settings.setup = descriptor
         settings.max_calls = setup.max_calls or 0
@@ -214,6 +230,7 @@ class Pools:
             **totals.counts,
             tainted=tainted,
             unsealed=tuple(sorted(missing)),
+            exposed=self._exposed,
             restarts={reason: count for reason, count in totals.restarts.items() if count},
             functions=tuple(tally.freeze(*key) for key, tally in functions),
             breakers=self._breakers.statistics(),
@@ -251,12 +268,13 @@ class Pools:
 
     def processes(self) -> list[int]:
         """Return the ids of worker processes that serve, without the spares."""
+        return [process for pool in self for process in self.processes_of(pool)]
+
+    def processes_of(self, pool: Any) -> set[int]:
+        """Return those of one pool."""
         room = self._max_workers
         found = ffi.new("int32_t[]", room)
-        ids: list[int] = []
-        for pool in self:
-            ids += ffi.unpack(found, lib.aionif_pool_processes(pool, found, room))
-        return ids
+        return set(ffi.unpack(found, lib.aionif_pool_processes(pool, found, room)))
 
     def forget(self) -> None:
         """Drop the pools without a word to them: in the child of a fork they do not exist."""
@@ -288,6 +306,21 @@ def seal_of(pool: Any) -> SealReport | None:
     if state == lib.AIONIF_SEAL_UNKNOWN:
         return None
     return read_report(out, is_sealed=state == lib.AIONIF_SEALED)
+
+
+_logged: set[str] = set()
+
+
+def _exposed() -> tuple[str, ...]:
+    """Return what worker processes can't keep from this one, and log it once."""
+    group = killed_together()
+    if group is None:
+        return ()
+    words = f"where memory runs out this process is killed with its workers ({group})"
+    if words not in _logged:
+        _logged.add(words)
+        warn("process_exposed", reason=words)
+    return (words,)
 
 
 def _unsealed(pool: Any) -> tuple[str, ...]:

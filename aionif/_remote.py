@@ -28,6 +28,7 @@ from aionif._binding import NifFunction, Plan
 from aionif._native import THUNK, ffi, lib
 from aionif._report import CrashReport
 from aionif._shared import Memory
+from aionif._shortage import explain
 from aionif._submit import Packed, Packing
 from aionif.errors import (
     NifArgumentError,
@@ -119,7 +120,7 @@ def remote_packing(function: Any, plan: Plan, policy: NifPolicy, warm: Warm | No
         else:
             keep = Memory(message.size, writable=False, warm=warm)
             packed_block.grant(keep.number, writable=False)
-            message.write_file(keep.descriptor)
+            keep.write(message.write_file, message.write)
             address = keep.address
         packed = Packed((address, message.size, packed_block.address))
         packed.block = packed_block
@@ -169,6 +170,14 @@ def _result(answer: int, packed: Any, reply: int, plan: Plan, policy: NifPolicy)
             kind, what, text = value
     except _TooLargeError as problem:
         raise NifLimitExceeded(limit="result_size", allowed=most, **_where(plan)) from problem
+    except _NotReceivedError as problem:
+        reason, remedy = explain(problem.errno or 0, "its memory")
+        raise NifArgumentError(
+            argument="result",
+            problem=f"was not received, though the call returned: {reason}",
+            remedy=remedy,
+            **_where(plan),
+        ) from problem
     except Exception as problem:
         raise NifArgumentError(
             argument="result",
@@ -185,6 +194,10 @@ class _TooLargeError(Exception):
     pass
 
 
+class _NotReceivedError(OSError):
+    pass
+
+
 def _allowed(size: int, most: int | None) -> int:
     if most is not None and size > most:
         raise _TooLargeError(f"{size} bytes")
@@ -193,6 +206,10 @@ def _allowed(size: int, most: int | None) -> int:
 
 def _read_file(descriptor: int, most: int | None, finder: Callable[[str, str], Any]) -> Any:
     if descriptor < 0:
+        try:  # where no descriptor was free as it came, mostly none is yet
+            os.close(os.memfd_create("aionif-probe"))
+        except OSError as problem:
+            raise _NotReceivedError(problem.errno, problem.strerror) from None
         raise ValueError("the memory it is said to be in did not come")
     try:
         fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)  # memory alone: anything else might block

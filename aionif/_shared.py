@@ -11,12 +11,16 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_right, insort
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import finalize
 
 from aionif import _zygote
 from aionif._native import ffi, lib
+from aionif._shortage import explain, size_text
 from aionif.errors import NifRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("Memory", "Warm", "find")
 
@@ -53,7 +57,7 @@ class Memory:
 
     def __init__(self, size: int, *, writable: bool, warm: Warm | None = None) -> None:
         _zygote.ensure()
-        file = (warm and warm.take(size)) or _open(size)
+        file = (warm and warm.take(size)) or _open(size, writable=writable)
         self.number, self.address, self.size = file.number, file.address, size
         with _lock:
             insort(_live, (file.address, size, file.number, writable))
@@ -68,9 +72,18 @@ class Memory:
 
     def fill(self, data: Any) -> None:
         """Copy an object with the buffer protocol to its start; no page is mapped here for it."""
-        source, at = memoryview(data).cast("B"), 0
-        while at < source.nbytes:
-            at += os.pwrite(self.descriptor, source[at:], at)
+        source = memoryview(data).cast("B")
+        self.write(
+            lambda file: _write_all(file, source),
+            lambda view: view.__setitem__(slice(source.nbytes), source),
+        )
+
+    def write(self, to_file: Callable[[int], None], to_view: Callable[[Any], None]) -> None:
+        """Write by the file, which is faster, or by the mapping, where the file is sealed."""
+        try:
+            to_file(self.descriptor)
+        except PermissionError:
+            to_view(self.view)
 
 
 class Warm:
@@ -140,7 +153,13 @@ def _ender(file: _File, size: int, writable: bool, warm: Warm | None) -> Any:  #
 # ---- files ----
 
 
-def _open(size: int) -> _File:
+def _write_all(descriptor: int, source: memoryview) -> None:
+    at = 0
+    while at < source.nbytes:
+        at += os.pwrite(descriptor, source[at:], at)
+
+
+def _open(size: int, *, writable: bool) -> _File:
     room = max(_SMALLEST, 1 << (size - 1).bit_length())
     with _lock:
         if not _numbers:
@@ -148,11 +167,13 @@ def _open(size: int) -> _File:
                 reason=f"{lib.AIONIF_BUFFERS} buffers are open",
                 remedy="Close some, or put several arrays into one.",
             )
-        file = _File(_numbers.pop(), _take_range(room), -(-size // _PAGE) * _PAGE, room)
-    error = lib.aionif_buffer_open(file.number, file.address, file.length)
+        address = _take_range(room)
+        file = _File(_numbers.pop(), address, -(-size // _PAGE) * _PAGE, room)
+    error = lib.aionif_buffer_open(file.number, file.address, file.length, writable)
     if error:
         _give_back(file)
-        raise NifRejected(reason=f"no memory for a buffer: {os.strerror(error)}")
+        reason, remedy = explain(error, "memory for a buffer")
+        raise NifRejected(reason=f"a buffer could not be made: {reason}", remedy=remedy)
     return file
 
 
@@ -178,11 +199,15 @@ def _take_range(room: int) -> int:
     if free:
         return free.pop()
     if not _top:
-        start = int(lib.aionif_arena()) + lib.AIONIF_BLOCKS * lib.AIONIF_BLOCK
+        start = int(lib.aionif_arena(0)) + lib.aionif_arena_blocks() * lib.AIONIF_BLOCK
         _top = -(-start // _SMALLEST) * _SMALLEST
     address = _top
     if address + room > int(lib.aionif_window(0, 0)) + int(lib.aionif_window_size()):
-        raise NifRejected(reason="no addresses are left for buffers")
+        raise NifRejected(
+            reason=f"no addresses are left for a buffer of {size_text(room)}: all have "
+            f"{size_text(int(lib.aionif_window_size()))}, a quarter of what ulimit -v allowed",
+            remedy="Raise ulimit -v before worker processes are first used, or close buffers.",
+        )
     _top += room
     return address
 

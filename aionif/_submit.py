@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anyio import move_on_after
 
+from aionif import _zygote
 from aionif._binding import NifFunction, Plan, bind
 from aionif._checks import check_seconds
 from aionif._crash import error_of
@@ -45,6 +46,8 @@ __all__ = (
     "call_inline",
     "capture",
     "complaint",
+    "converted",
+    "lack_of",
     "plan_of",
     "prepared",
     "refusal",
@@ -261,6 +264,16 @@ def result_of(route: Route, seat: Seat, call: int, kind: int, timeout: float | N
     raise error
 
 
+def converted(
+    route: Route, result: Any, arguments: tuple[Any, ...], given: tuple[Any, ...], answer: Any
+) -> Any:
+    """Return the result as the caller gets it; answer: the door, or what came with it."""
+    if route.unpack is not None:
+        result = route.unpack(result, arguments, answer)
+    finish = route.plan.finish
+    return result if finish is None else finish(result, given)
+
+
 def _replay(plan: Plan, seat: Seat, call: int) -> Any:
     door = seat.door
     while True:
@@ -305,11 +318,21 @@ def _unserved(route: Route) -> NifError:
         error = seal_refusal(seal, "limits" if route.policy.sandbox is None else "sandbox")
         error.function, error.library, error.tier = route.plan.name, route.plan.library, route.tier
         return error
-    return NifRejected(
-        reason=f"no worker process could be started: {_problem_of(route.pool)}",
-        remedy="See what the worker says, and mend the executor's setup.",
-        **where(route),
+    reason, remedy = lack_of(route.pool) or (
+        _problem_of(route.pool),
+        "See what the worker says, and mend the executor's setup.",
     )
+    kind = "worker process" if route.tier == "process" else "thread"
+    return NifRejected(
+        reason=f"no {kind} could be started: {reason}", remedy=remedy, **where(route)
+    )
+
+
+def lack_of(pool: Any) -> tuple[str, str] | None:
+    """Return what the system did not give for a worker, and a remedy; None: nothing is lacking."""
+    what = ffi.new("char[]", lib.AIONIF_TEXT)
+    error = lib.aionif_pool_lack(pool, what, lib.AIONIF_TEXT)
+    return _zygote.lack(error, ffi.string(what).decode()) if error else None
 
 
 def _problem_of(pool: Any) -> str:

@@ -13,6 +13,7 @@ its readiness each time. trio has a system task that waits for it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 import threading
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from aionif import _notices
 from aionif._native import Door, door, ffi, lib
+from aionif._shortage import explain
+from aionif.errors import NifRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +63,8 @@ class Seat:
         self.door: Door = door()
         self.port = lib.aionif_port_open()
         if self.port == ffi.NULL:
-            raise OSError("no descriptor was free for an event loop's eventfd")
+            reason, remedy = explain(ffi.errno, "eventfd")
+            raise NifRejected(reason=reason, remedy=remedy)
         self.turn_is_due = self.is_trio  # there, every call is a checkpoint
         self.default: Any = None  # the loop's own executor, and what closes it with the loop
         self.guard: Any = None
@@ -81,8 +85,12 @@ class Seat:
     def listen(self) -> None:
         """Hear of worker processes too, from now on."""
         if not self.listens:
+            try:
+                self._listen(lib.aionif_ears())
+            except OSError as problem:  # none was to be had, or no duplicate of it
+                reason, remedy = explain(errno.EMFILE, "epoll")
+                raise NifRejected(reason=reason, remedy=remedy) from problem
             self.listens = True
-            self._listen(lib.aionif_ears())
 
     def _listen(self, descriptor: int) -> None:
         raise NotImplementedError

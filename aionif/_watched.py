@@ -100,6 +100,12 @@ class Watched:
     """
 
     def __init__(self, workload: bytes, timeout: float) -> None:
+        if not Path("/proc/self/mem").exists():
+            raise NifRejected(
+                reason="system calls can't be watched here: what they are passed is read from "
+                "/proc, which is not mounted",
+                remedy="Mount /proc.",
+            )
         self.error: str | None = "its process did not start"
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout

@@ -92,6 +92,7 @@ class NifProcessPoolExecutor(Executor):
         Raises:
             BrokenProcessPool: no worker could be started, as the initializer fails.
             RuntimeError: the executor was shut down, or the interpreter ends.
+            NifRejected: there is no descriptor for it; the next call tries again.
         """
         return self._driver.submit(fn, args, kwargs)
 

@@ -96,8 +96,11 @@ def _no_such_symbol(library: NifLibrary, name: str) -> NifArgumentError:
 def _file_of(library: NifLibrary) -> str:
     """Return the file the dynamic linker found for it; the empty string if that is not known."""
     wanted = Path(library.path).name
-    with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
-        paths = {line.split(maxsplit=5)[-1].strip() for line in maps if "/" in line}
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:  # no procfs
+        return ""
+    paths = {line.split(maxsplit=5)[-1].strip() for line in maps.splitlines() if "/" in line}
     return next((path for path in sorted(paths) if Path(path).name.startswith(wanted)), "")
 
 

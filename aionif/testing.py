@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from aionif import _gallery, _log
-from aionif.errors import NifArgumentError
+from aionif.errors import NifArgumentError, NifRejected
 from aionif.executor import NifExecutor, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
@@ -188,7 +188,16 @@ def _entries(directory: str) -> int:
 
 
 def holdings() -> Holdings:
-    """Count what this process holds now."""
+    """Count what this process holds now.
+
+    Raises:
+        NifRejected: /proc, which tells, is not mounted.
+    """
+    if not Path("/proc/self/maps").exists():
+        raise NifRejected(
+            reason="what a process holds is read from /proc, which is not mounted",
+            remedy="Mount /proc.",
+        )
     mappings = Path("/proc/self/maps").read_bytes().count(b"\n")
     return Holdings(_entries("task"), _entries("fd"), mappings)
 

@@ -3,7 +3,9 @@
  * A buffer is a memfd, mapped in the parent at an address of the window. A worker gets it with the
  * first call that uses it: the descriptor goes over the worker's own socket, and the worker maps it at
  * the same address before it begins the call. For reading only, the descriptor itself is opened so:
- * no mapping of it can be made writable.
+ * no mapping of it can be made writable. That takes procfs. Without it, a buffer that no worker may
+ * write to is sealed: there is our own mapping, and never another writable one, nor a write(), nor a
+ * hole: its memory then lives as long as a worker has it mapped.
  *
  * When the last user lets go, the memory is given back at once, by a hole in the memfd; a mapping
  * that a worker still has then shows zeros, and is replaced when the addresses are used again. In the
@@ -29,8 +31,19 @@ static struct {
 } buffers[AIONIF_BUFFERS];
 static uint64_t generations;
 
-int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length) {
+/* A descriptor of the same file for reading alone; -1, with errno: none is to be had. */
+static int reopen(int file, bool seal) {
     char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    int readable = open(path, O_RDONLY | O_CLOEXEC);
+    if (readable < 0 && errno == ENOENT &&
+        (!seal || fcntl(file, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) == 0)) {
+        readable = fcntl(file, F_DUPFD_CLOEXEC, 0);
+    }
+    return readable;
+}
+
+int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length, int writable) {
     int file = memfd_create("aionif-buffer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (file < 0) {
         return errno;
@@ -42,13 +55,12 @@ int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length) {
         error = errno;
         goto failed;
     }
-    fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    int readable = open(path, O_RDONLY | O_CLOEXEC);
+    int readable = reopen(file, !writable);
     if (readable < 0) {
         error = errno;
         goto failed;
     }
+    fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
     aionif__lock();
     buffers[buffer].address = address;
     buffers[buffer].length = length;

@@ -27,8 +27,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct aionif__catalog *catalog;
@@ -192,6 +195,17 @@ void aionif__child_describe(struct aionif__thread *self, const struct aionif__re
 
 /* ---- the process ---- */
 
+/* Without procfs libc can't tell where the main stack is. It begins where the kernel put the program's
+ * name, or just above, and may grow as the limit says; where there is none, as Linux has it. */
+static void guess_main_stack(void) {
+    enum { USUAL = 8 << 20 };
+    struct rlimit limit;
+    uintptr_t top = getauxval(AT_EXECFN);
+    bool limited = getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    main_stack.top = (top + AIONIF__PAGE - 1) / AIONIF__PAGE * AIONIF__PAGE;
+    main_stack.low = main_stack.top - (limited ? limit.rlim_cur : USUAL);
+}
+
 /* Below the main thread's stack the kernel keeps a gap; what lies deeper is no overflow of it. */
 static void find_main_stack(void) {
     enum { GAP = 8 << 20 };
@@ -203,8 +217,10 @@ static void find_main_stack(void) {
         pthread_attr_destroy(&attributes);
         main_stack.low = (uintptr_t)low;
         main_stack.top = main_stack.low + size;
-        main_stack.guard_low = main_stack.low - GAP;
+    } else {
+        guess_main_stack();
     }
+    main_stack.guard_low = main_stack.low - GAP;
 }
 
 /* The window is reserved since the zygote's start, so nothing can be in the way. */
@@ -215,7 +231,11 @@ int aionif_child_enter(const struct aionif_child *given) {
     if (getppid() != child.zygote) {
         return ESRCH;
     }
-    void *map = mmap((void *)(uintptr_t)child.window, sizeof *segment, PROT_READ | PROT_WRITE,
+    struct stat file;
+    if (fstat(child.segment, &file) != 0) {
+        return errno;
+    }
+    void *map = mmap((void *)(uintptr_t)child.window, (size_t)file.st_size, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_NORESERVE | MAP_FIXED, child.segment, 0);
     if (map == MAP_FAILED) {
         return errno;

@@ -22,8 +22,8 @@ enum aionif_limits {
     AIONIF_MODULES = 12,  /* named in one failure of a process */
     AIONIF_STDERR = 4096, /* bytes kept of what a worker process wrote there last */
     AIONIF_BLOCK = 16384, /* bytes of one call's memory in a process's lane */
-    AIONIF_BLOCKS = 8192,
-    AIONIF_GRANTS = 8, /* buffers that one call may use */
+    AIONIF_BLOCKS = 8192, /* at the most: fewer where address space is limited */
+    AIONIF_GRANTS = 8,    /* buffers that one call may use */
     AIONIF_BUFFERS = 1024,
     AIONIF_ENTRIES = 4096,   /* functions that processes can call */
     AIONIF_PYTHON_ENTRY = 1, /* the one that runs Python callables */
@@ -89,10 +89,10 @@ enum aionif_notice_kind {
     AIONIF_NOTICE_DISPLACED = 4,
     AIONIF_NOTICE_RETURNED_LATE = 5,
     AIONIF_NOTICE_NO_FILTER = 6,
-    AIONIF_NOTICE_NO_THREAD = 7,
+    AIONIF_NOTICE_NO_WORKER = 7, /* detail: errno; text: what failed */
     AIONIF_NOTICE_ZYGOTE_LOST = 8,
     AIONIF_NOTICE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
-    AIONIF_NOTICE_NO_PROCESS = 10,
+    AIONIF_NOTICE_ZYGOTE_WANTED = 10,
     AIONIF_NOTICE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
     AIONIF_NOTICE_SLOW = 12,     /* detail: how long a call ran, in ms */
 };
@@ -332,20 +332,26 @@ int aionif_take_notice(struct aionif_notice *out);
 uint64_t aionif_window(uint64_t address,
                        uint64_t length); /* where; 0: not free. 0, 0: the one in use */
 uint64_t aionif_window_size(void);
-uint64_t aionif_arena(void);       /* where blocks begin */
-int aionif_zygote_use(int socket); /* takes the descriptor over; -1: there is none any more */
-int aionif_zygote_lost(void);      /* whether there is none */
-int aionif_catalog_open(void);     /* a descriptor for the zygote; -1: no memory */
+/* Where its blocks begin; 0: no memory. The first to ask for some decides how many there are. */
+uint64_t aionif_arena(uint32_t blocks);
+uint32_t aionif_arena_blocks(void);
+/* Takes the descriptor over. It is given up where it is not ready by then; see aionif__now_ns. */
+void aionif_zygote_use(int socket, int64_t within_ns);
+int aionif_zygote_lost(void);  /* 0: there is one; 2: it was lost before it was ready; 1: else */
+int aionif_catalog_open(void); /* a descriptor for the zygote; -1: no memory */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
 int aionif_ears(void); /* descriptor that is readable when something has happened */
 void aionif_hear(void);
 int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* ids; how many */
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
+/* What could not be had for its workers, and the errno; 0: nothing is lacking. */
+int aionif_pool_lack(struct aionif_pool *pool, char *what, int room);
+void aionif_pool_signal(struct aionif_pool *pool, int process, int number);
 /* What came of sealing its workers: enum aionif_seal_state. */
 int aionif_pool_sealed(struct aionif_pool *pool, struct aionif_seal_result *out);
 /* Sealed workers that can't have loaded this function's library give way to new ones. */
 void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry);
-int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length);
+int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length, int writable);
 void aionif_buffer_close(uint32_t buffer);
 int aionif_buffer_descriptor(uint32_t buffer);
 /* Of a call that has failed in a process, before aionif_failure. */

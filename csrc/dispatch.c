@@ -8,6 +8,7 @@
  * worker is idle, so nothing waits behind a slow call that someone else could serve. */
 #include "process.h"
 
+#include <errno.h>
 #include <string.h>
 
 enum { SHORT_NS = 20000, AHEAD = 16 };
@@ -106,8 +107,13 @@ static struct aionif__worker *start_worker(struct aionif_pool *pool) {
         return NULL;
     }
     struct aionif__worker *worker = aionif__worker_start(pool);
-    if (!worker && !pool->spawn_failed) {
-        aionif__notice(AIONIF_NOTICE_NO_THREAD, 0, 0, NULL, pool->settings.name);
+    if (worker) {
+        aionif__lack_over(pool);
+    } else if (pool->lack_error) {
+        aionif__lack_begins(pool);
+        if (!pool->spawn_failed && pool->lack_error != ENOTCONN) { /* that has its own */
+            aionif__notice(AIONIF_NOTICE_NO_WORKER, pool->lack_error, 0, NULL, pool->lacks);
+        }
     }
     pool->spawn_failed = !worker;
     return worker;

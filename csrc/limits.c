@@ -58,7 +58,7 @@ bool aionif__process_sample(struct aionif__worker *worker) {
     struct aionif__process *process = worker->process;
     const struct aionif__call *call = worker->calls[worker->lane->collected % AIONIF__SLOTS];
     bool limited = worker->settings.cpu_limit_ns || worker->settings.resident_limit;
-    if (!call || process->pidfd < 0 || process->doomed) {
+    if (!call || !process->pid || process->doomed) {
         return false;
     }
     uint32_t state = atomic_load(&call->record->state) & AIONIF__STATE;

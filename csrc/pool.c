@@ -2,6 +2,7 @@
 #include "process.h"
 #include "series.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,11 +39,13 @@ struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings
     }
     pthread_mutex_lock(&opening);
     bool watched = aionif__watchdog_start();
+    int error = errno;
     users += watched;
     pthread_mutex_unlock(&opening);
     if (!watched) {
         free(pool->workers);
         free(pool);
+        errno = error;
         return NULL;
     }
     aionif__lock();

@@ -30,11 +30,11 @@
 /* Its size is sealed: a worker that cut it short would have the parent die of SIGBUS. */
 static int make_segment(struct aionif__process *process) {
     int file = memfd_create("aionif-lane", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (file < 0 || ftruncate(file, sizeof(struct aionif__segment)) != 0) {
+    if (file < 0 || ftruncate(file, (off_t)aionif__segment_size()) != 0) {
         goto failed;
     }
     fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    void *map = mmap(NULL, sizeof(struct aionif__segment), PROT_READ | PROT_WRITE,
+    void *map = mmap(NULL, aionif__segment_size(), PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_NORESERVE, file, 0);
     if (map == MAP_FAILED) {
         goto failed;
@@ -52,42 +52,65 @@ failed:
     return -1;
 }
 
-static bool order(struct aionif__worker *worker) {
-    struct aionif__process *process = worker->process;
-    int segment = make_segment(process), ends[2];
+/* What it shares with its parent; NULL, or what failed, with errno. */
+static const char *open_all(struct aionif__process *process, int *segment, int *theirs) {
+    int ends[2];
+    *segment = make_segment(process);
+    if (*segment < 0) {
+        return "memory of a worker";
+    }
     process->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (segment < 0 || process->bell < 0 ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-        if (segment >= 0) {
-            close(segment);
-        }
-        return false;
+    if (process->bell < 0) {
+        return "eventfd";
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+        return "socketpair";
     }
     process->control = ends[0];
-    worker->lane = &process->segment->lane;
-    worker->lane->spin_ns = worker->settings.spin_ns;
-    process->segment->settings = worker->settings;
-    bool ordered = aionif__zygote_order(process, segment, ends[1], worker->settings.setup);
-    close(segment);
-    close(ends[1]);
-    if (ordered) {
-        aionif__zygote_listen(process->bell, 0);
-    }
-    return ordered;
+    *theirs = ends[1];
+    return NULL;
 }
 
+static const char *order(struct aionif__worker *worker) {
+    struct aionif__process *process = worker->process;
+    int segment, theirs = -1;
+    const char *failed = open_all(process, &segment, &theirs);
+    if (!failed) {
+        worker->lane = &process->segment->lane;
+        worker->lane->spin_ns = worker->settings.spin_ns;
+        process->segment->settings = worker->settings;
+        if (!aionif__zygote_order(process, segment, theirs, worker->settings.setup)) {
+            failed = AIONIF__ZYGOTE;
+        }
+    }
+    int error = errno;
+    if (segment >= 0) {
+        close(segment);
+    }
+    if (theirs >= 0) {
+        close(theirs);
+    }
+    errno = error;
+    return failed;
+}
+
+/* Where orders pile up at the zygote nothing is lacking: the watchdog asks again. */
 bool aionif__process_start(struct aionif__worker *worker) {
     static uint64_t serials;
     worker->process = calloc(1, sizeof *worker->process);
     if (!worker->process) {
+        aionif__lack(worker->pool, "memory", ENOMEM);
         return false;
     }
     worker->process->serial = ++serials;
     worker->process->known = aionif__catalog_count();
     worker->process->bell = worker->process->control = worker->process->pidfd = -1;
-    if (order(worker)) {
+    const char *failed = order(worker);
+    if (!failed) {
+        aionif__zygote_listen(worker->process->bell, 0);
         return true;
     }
+    aionif__lack(worker->pool, failed, errno == EAGAIN ? 0 : errno);
     aionif__process_free(worker);
     return false;
 }
@@ -102,11 +125,21 @@ void aionif__process_free(struct aionif__worker *worker) {
         }
     }
     if (process->segment) {
-        munmap(process->segment, sizeof *process->segment);
+        munmap(process->segment, aionif__segment_size());
     }
     free(process);
     worker->process = NULL;
     worker->lane = NULL;
+}
+
+/* By its handle where there is one: that needs nobody to be awake. It may be missing (an old kernel,
+ * a container's filter, no descriptor free as it came), and the id alone may be another's by now. */
+static bool send_signal(const struct aionif__process *process, int number) {
+    if (process->pidfd >= 0 &&
+        (syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0) == 0 || errno == ESRCH)) {
+        return true;
+    }
+    return aionif__zygote_signal(process, number);
 }
 
 void aionif__process_kill(struct aionif__worker *worker) {
@@ -115,9 +148,18 @@ void aionif__process_kill(struct aionif__worker *worker) {
         worker->pool->statistics.killed++;
     }
     process->doomed = true;
-    if (process->pidfd >= 0) {
-        syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+    process->kill_owed = process->pid && !process->dead && !send_signal(process, SIGKILL);
+}
+
+/* A worker of the pool, by its id. */
+void aionif_pool_signal(struct aionif_pool *pool, int process, int number) {
+    aionif__lock();
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i]->process->pid == process && !pool->workers[i]->process->dead) {
+            send_signal(pool->workers[i]->process, number);
+        }
     }
+    aionif__unlock();
 }
 
 bool aionif__process_serves(const struct aionif__worker *worker) {
@@ -182,20 +224,21 @@ void aionif__process_end(struct aionif__call *call) {
 void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif__process *process) {
     enum { MOST = 48, BY_ITSELF = 16, KILLED = 1 };
     bool killed = WIFSIGNALED(process->wait_status) && WTERMSIG(process->wait_status) == SIGKILL;
-    pool->failed_starts += killed ? KILLED : BY_ITSELF;
+    bool stillborn = aionif__zygote_stillborn();
+    pool->failed_starts += stillborn ? MOST : killed ? KILLED : BY_ITSELF;
     aionif__take_sealed(pool, process);
-    if (pool->failed_starts < MOST) {
+    if (pool->failed_starts < MOST || aionif__is_served(pool)) {
         return;
     }
+    aionif__lack(pool, stillborn ? AIONIF__ZYGOTE : "fork",
+                 stillborn ? ENOTCONN : process->lack_error);
     pool->failed_starts = MOST - KILLED; /* the next one is told at once */
     pool->spare_due_ns = INT64_MAX;      /* only a call is worth another attempt */
     uint32_t length = process->text_length < sizeof pool->problem - 1 ? process->text_length
                                                                       : sizeof pool->problem - 1;
     memcpy(pool->problem, process->text + process->text_length - length, length);
     pool->problem[length] = '\0';
-    while (pool->pending.first) {
-        aionif__drop(pool->pending.first, AIONIF_EVENT_UNSERVED);
-    }
+    aionif__drop_unserved(pool);
 }
 
 void aionif__process_drop_spare(struct aionif_pool *pool) {
@@ -337,6 +380,9 @@ void aionif__process_stop(struct aionif_pool *pool) {
         if (pool->doomed) {
             aionif__zygote_wait(STEP_MS);
         }
+    }
+    while (pool->pending.first) { /* came back from one of them, too late for another */
+        aionif__drop(pool->pending.first, AIONIF_EVENT_CLOSED);
     }
     while (pool->doomed) { /* it does not die: it hangs in the kernel */
         struct aionif__worker *worker = pool->doomed;

@@ -8,9 +8,11 @@ struct aionif__process {
     uint64_t serial; /* what the zygote knows it by */
     struct aionif__segment *segment;
     int bell, control; /* an eventfd; the parent's end of the worker's socket */
-    int pidfd;         /* -1 until it has started */
-    pid_t pid;
-    bool doomed; /* it has been killed, or will be as soon as it has started */
+    int pidfd;         /* -1 until it has started, or where there are none */
+    pid_t pid;         /* 0 until it has started */
+    bool kill_owed;    /* the zygote could not be told yet */
+    int lack_error;    /* errno: why the zygote could not fork it */
+    bool doomed;       /* it has been killed, or will be as soon as it has started */
     bool dead;
     bool orphaned; /* its zygote is gone: only its pidfd tells when it is dead */
     bool lied;
@@ -27,6 +29,8 @@ struct aionif__process {
     uint32_t text_length;
     uint64_t granted[AIONIF_BUFFERS]; /* of each buffer: generation << 1 | writable */
 };
+
+#define AIONIF__ZYGOTE "the zygote" /* as what a pool lacks */
 
 /* process.c */
 bool aionif__process_start(struct aionif__worker *worker);
@@ -59,11 +63,16 @@ void aionif__take_remains(struct aionif__worker *worker, struct aionif__call *ca
 
 /* zygote.c */
 void aionif__zygote_wait(int milliseconds); /* without the lock, for news */
+/* false, with errno: not sent. */
 bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
                           int setup);
 void aionif__zygote_pump(void);
 /* end_of: the serial of the process that ends when this is readable; 0: it is something else. */
 void aionif__zygote_listen(int descriptor, uint64_t end_of);
+/* Only the zygote, its real parent, knows that an id is still its; false: not sent. */
+bool aionif__zygote_signal(const struct aionif__process *process, int number);
+bool aionif__zygote_lost(void);
+bool aionif__zygote_stillborn(void); /* the last one was lost before it was ready */
 void aionif__zygote_forked(void);
 
 /* buffer.c: false: the worker's socket is full, for now. */
@@ -71,6 +80,7 @@ bool aionif__buffers_grant(struct aionif__process *process, const struct aionif_
 
 /* window.c */
 uint64_t aionif__window(void);
+size_t aionif__segment_size(void);
 uint32_t aionif__catalog_count(void);
 uint32_t aionif__catalog_first(uint32_t entry); /* the first entry of the same file */
 #endif

@@ -190,7 +190,13 @@ static const struct limit limits[AIONIF_SEAL_LIMITS] = {
 static void set_limit(struct aionif__sealing *sealing, const struct limit *limit, rlim_t value) {
     struct rlimit now, next = {value, value};
     if (limit->resource == RLIMIT_AS) {
-        next.rlim_max = next.rlim_cur = value + address_space_used();
+        rlim_t used = address_space_used();
+        if (!used) {
+            aionif__seal_missing(sealing, AIONIF_SEAL_RLIMITS, 0,
+                                 "without /proc it is not known how much address_space is in use");
+            return;
+        }
+        next.rlim_max = next.rlim_cur = value + used;
     }
     if (limit->resource == RLIMIT_NPROC && getuid() == 0) {
         aionif__seal_missing(sealing, AIONIF_SEAL_RLIMITS, 0, "processes does not bind root");

@@ -31,7 +31,7 @@ struct aionif__segment {
     struct aionif_seal_result sealed; /* told before `lane.tid` */
     _Atomic int32_t denied;           /* number of the system call it died of, and one; 0: none */
     struct aionif__slot slots[AIONIF__SLOTS];
-    char arena[AIONIF_BLOCKS][AIONIF_BLOCK];
+    char arena[AIONIF_BLOCKS][AIONIF_BLOCK]; /* mapped as far as aionif__segment_size says */
 };
 
 struct aionif__catalog {

@@ -84,9 +84,13 @@ size_t aionif__signal_frame(void) {
 
 /* The handlers walk stacks with libgcc's unwinder, whose contexts take several KiB a frame, and may
  * be interrupted by one another: the kernel's minimum is only the size of one signal frame. */
-bool aionif__altstack_enter(struct aionif__altstack *altstack) {
+bool aionif__altstack_map(struct aionif__altstack *altstack) {
     size_t size = ALTSTACK_FLOOR + aionif__signal_frame();
-    if (!aionif__stack_map(&altstack->stack, size, ALTSTACK_GUARD)) {
+    return altstack->stack.low || aionif__stack_map(&altstack->stack, size, ALTSTACK_GUARD);
+}
+
+bool aionif__altstack_enter(struct aionif__altstack *altstack) {
+    if (!aionif__altstack_map(altstack)) {
         return false;
     }
     stack_t ours = {.ss_sp = (void *)altstack->stack.low,

@@ -27,6 +27,7 @@ size_t aionif__signal_frame(void);
 struct aionif__altstack {
     struct aionif__stack stack;
 };
+bool aionif__altstack_map(struct aionif__altstack *altstack); /* by any thread, before that */
 bool aionif__altstack_enter(struct aionif__altstack *altstack);
 void aionif__altstack_leave(struct aionif__altstack *altstack);
 #endif

@@ -73,9 +73,12 @@ struct aionif_pool {
     bool closed;
     bool starved; /* a loop was refused, or waits, for its full queue */
     bool unfiltered_said;
-    uint32_t watches_in_vain;      /* in a row */
-    uint32_t unwatched;            /* calls not to be watched for that */
-    bool spawn_failed;             /* reported until a thread could be started again */
+    uint32_t watches_in_vain; /* in a row */
+    uint32_t unwatched;       /* calls not to be watched for that */
+    bool spawn_failed;        /* reported until a worker could be started again */
+    const char *lacks;        /* what failed then, with `lack_error`; 0: nothing did */
+    int lack_error;
+    int64_t lacking_since_ns;      /* 0: calls are not waiting for that to pass */
     struct aionif_port *idle_port; /* wants to know when outstanding is 0 */
     /* Of the process tier. */
     struct aionif__worker *spare;     /* stands ready to replace one */
@@ -120,6 +123,14 @@ struct aionif__worker *aionif__to_feed(const struct aionif_port *port);
 void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched);
 void aionif__rebalance(struct aionif_pool *pool, bool may_start);
 void aionif__take_back(struct aionif__worker *worker); /* its queued calls go to the pool again */
+
+/* lack.c: what keeps a pool from having workers */
+void aionif__lack(struct aionif_pool *pool, const char *what, int error); /* notes it */
+void aionif__lack_begins(struct aionif_pool *pool);                       /* a call waits */
+void aionif__lack_over(struct aionif_pool *pool);
+void aionif__lack_tell(struct aionif_pool *pool, int64_t now); /* by the watchdog */
+bool aionif__is_served(const struct aionif_pool *pool);
+void aionif__drop_unserved(struct aionif_pool *pool); /* all that no worker will come for */
 
 /* worker.c */
 struct aionif__worker *aionif__worker_start(struct aionif_pool *pool);

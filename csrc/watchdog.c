@@ -33,6 +33,7 @@ enum { STRAY_ATTEMPTS = 1000 };   /* with the pauses, five seconds */
 #define UNANSWERED 1000             /* milliseconds that a thread may leave attempts unanswered */
 
 static pthread_t thread;
+static struct aionif__stack stack;
 static bool joinable; /* it was started and not joined; pool.c calls start and stop in turn */
 static bool alive;    /* under the lock */
 static bool stopping; /* under the lock: to end once no call is to be stopped any more */
@@ -220,6 +221,7 @@ static bool watch_pool(struct aionif_pool *pool, int64_t now) {
     if (pool->outstanding || proving) {
         aionif__collect_pool(pool);
         aionif__rebalance(pool, true);
+        aionif__lack_tell(pool, now);
     }
     return pool->outstanding || proving;
 }
@@ -291,14 +293,35 @@ static void *watch(void *unused) {
     return NULL;
 }
 
+/* On a stack of ours: libc's would be as large as `ulimit -s` says, and where there are no addresses
+ * for it, libc says that there is no thread. False, with errno. */
 static bool create(void) {
+    enum { STACK = 512 * 1024, GUARD = 64 * 1024 };
     sigset_t all, before;
+    pthread_attr_t attributes;
+    if (!aionif__stack_map(&stack, STACK, GUARD)) {
+        errno = ENOMEM;
+        return false;
+    }
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, (void *)stack.low, stack.top - stack.low);
     sigfillset(&all);
     atomic_store(&sleeps_until, 0);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool created = pthread_create(&thread, NULL, watch, NULL) == 0;
+    int error = pthread_create(&thread, &attributes, watch, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return created;
+    pthread_attr_destroy(&attributes);
+    if (error) {
+        aionif__stack_unmap(&stack);
+    }
+    errno = error;
+    return !error;
+}
+
+static void join(void) {
+    pthread_join(thread, NULL);
+    aionif__stack_unmap(&stack);
+    joinable = false;
 }
 
 /* One that was to stop, but had calls to end, goes on. */
@@ -312,12 +335,14 @@ bool aionif__watchdog_start(void) {
         return true;
     }
     if (joinable) {
-        pthread_join(thread, NULL);
+        join();
     }
     joinable = create();
+    int error = errno;
     aionif__lock();
     alive = joinable;
     aionif__unlock();
+    errno = error;
     return joinable;
 }
 
@@ -334,9 +359,11 @@ void aionif__watchdog_stop(void) {
     atomic_fetch_add(&bell, 1);
     syscall(SYS_futex, &bell, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     if (!lingers) {
-        pthread_join(thread, NULL);
-        joinable = false;
+        join();
     }
 }
 
-void aionif__watchdog_forked(void) { joinable = alive = stopping = false; }
+void aionif__watchdog_forked(void) {
+    joinable = alive = stopping = false;
+    aionif__stack_unmap(&stack);
+}

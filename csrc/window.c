@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 static uint64_t window, window_size;
+static uint32_t blocks; /* of the arena, and so of each worker's */
 static struct aionif__catalog *catalog;
 
 uint64_t aionif__window(void) { return window; }
@@ -39,14 +40,21 @@ uint64_t aionif_window(uint64_t address, uint64_t length) {
 
 uint64_t aionif_window_size(void) { return window_size; }
 
-uint64_t aionif_arena(void) {
-    static bool mapped;
-    char *arena = ((struct aionif__segment *)(uintptr_t)window)->arena[0];
-    if (!mapped) {
-        mapped = mprotect(arena, (size_t)AIONIF_BLOCKS * AIONIF_BLOCK, PROT_READ | PROT_WRITE) == 0;
-    }
-    return mapped ? (uintptr_t)arena : 0;
+/* Each worker's segment is mapped here as well, and a limit of address space counts all of it. */
+size_t aionif__segment_size(void) {
+    return offsetof(struct aionif__segment, arena) + (size_t)blocks * AIONIF_BLOCK;
 }
+
+uint64_t aionif_arena(uint32_t wanted) {
+    char *arena = ((struct aionif__segment *)(uintptr_t)window)->arena[0];
+    if (!blocks && wanted && wanted <= AIONIF_BLOCKS &&
+        mprotect(arena, (size_t)wanted * AIONIF_BLOCK, PROT_READ | PROT_WRITE) == 0) {
+        blocks = wanted;
+    }
+    return blocks ? (uintptr_t)arena : 0;
+}
+
+uint32_t aionif_arena_blocks(void) { return blocks; }
 
 /* The one that there is goes on in `file`, for another zygote. Under the lock: the watchdog reads it. */
 static bool move_catalog(int file) {

@@ -11,6 +11,7 @@
 #include "fault.h"
 #include "process.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static void *thread_main(void *argument) {
     struct aionif__worker *worker = argument;
     struct aionif__lane *lane = worker->lane;
     struct aionif__thread *self = &worker->self;
-    bool entered = aionif__thread_enter(self);
+    bool entered = aionif__thread_enter(self); /* its stacks are mapped: nothing else can fail */
     aionif__exits_worker(1);
     if (entered && aionif__worker_enter(self, lane, &worker->settings, worker->signals)) {
         if (worker->settings.name[0]) {
@@ -74,14 +75,22 @@ static void *thread_main(void *argument) {
     return NULL;
 }
 
-static bool start_thread(struct aionif__worker *worker) {
+/* All that the thread will need is had before it starts: what fails in it can't be told to anyone. */
+static bool map_stacks(struct aionif__worker *worker) {
+    const struct aionif_pool_settings *settings = &worker->settings;
+    return aionif__stack_map(&worker->thread_stack, THREAD_STACK, THREAD_GUARD) &&
+           aionif__altstack_map(&worker->self.altstack) &&
+           aionif__thread_give_stack(&worker->self, settings->stack_size, settings->guard_size);
+}
+
+static int start_thread(struct aionif__worker *worker) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstack(&attributes, (void *)worker->thread_stack.low,
                           worker->thread_stack.top - worker->thread_stack.low);
     int failed = pthread_create(&worker->thread, &attributes, thread_main, worker);
     pthread_attr_destroy(&attributes);
-    return !failed;
+    return failed;
 }
 
 static void free_worker(struct aionif__worker *worker) {
@@ -92,12 +101,15 @@ static void free_worker(struct aionif__worker *worker) {
         munmap(worker->lane, sizeof *worker->lane);
     }
     aionif__stack_unmap(&worker->thread_stack);
+    aionif__stack_unmap(&worker->self.altstack.stack);
+    aionif__stack_unmap(&worker->self.stack);
     free(worker);
 }
 
 static struct aionif__worker *make_process(struct aionif_pool *pool) {
     struct aionif__worker *worker = calloc(1, sizeof *worker);
     if (!worker) {
+        aionif__lack(pool, "memory", ENOMEM);
         return NULL;
     }
     worker->settings = pool->settings;
@@ -135,12 +147,10 @@ void aionif__worker_keep_spare(struct aionif_pool *pool, int64_t now) {
 }
 
 /* A lane is mapped, not allocated: its slots are touched one by one, as they come into use. */
-struct aionif__worker *aionif__worker_start(struct aionif_pool *pool) {
-    if (pool->settings.is_process) {
-        return next_process(pool);
-    }
+static struct aionif__worker *make_thread(struct aionif_pool *pool) {
     struct aionif__worker *worker = calloc(1, sizeof *worker);
     if (!worker) {
+        aionif__lack(pool, "memory", ENOMEM);
         return NULL;
     }
     void *lane = mmap(NULL, sizeof *worker->lane, PROT_READ | PROT_WRITE,
@@ -152,14 +162,19 @@ struct aionif__worker *aionif__worker_start(struct aionif_pool *pool) {
     worker->settings = pool->settings;
     worker->signals = pool->signals;
     worker->pool = pool;
-    if (!worker->lane || !aionif__stack_map(&worker->thread_stack, THREAD_STACK, THREAD_GUARD) ||
-        !start_thread(worker)) {
+    int error = !worker->lane || !map_stacks(worker) ? ENOMEM : start_thread(worker);
+    if (error) {
+        aionif__lack(pool, error == ENOMEM ? "memory" : "a thread", error);
         free_worker(worker);
         return NULL;
     }
     pool->workers[pool->worker_count++] = worker;
     pool->statistics.started++;
     return worker;
+}
+
+struct aionif__worker *aionif__worker_start(struct aionif_pool *pool) {
+    return pool->settings.is_process ? next_process(pool) : make_thread(pool);
 }
 
 /* Out of its pool; what it had not started goes back there. */

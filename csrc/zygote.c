@@ -15,19 +15,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3 };
+enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3, READY = 4 };
+
+struct order {
+    uint64_t serial;
+    int32_t signal; /* to be sent to it; 0: start it */
+    int32_t padding;
+};
 
 struct news {
     uint64_t serial;
     int32_t kind;
-    int32_t pid;
+    int32_t pid; /* of one that was not started: errno */
     int32_t wait_status;
     uint32_t text_length;
     char text[AIONIF_STDERR];
 };
 
 static int zygote = -1;
-static int ears = -1; /* an epoll of the zygote's socket and the workers' bells */
+static bool ready; /* it has said so; orders may be sent before */
+static bool stillborn;
+static int64_t due_ns; /* by when it is to be ready */
+static int ears = -1;  /* an epoll of the zygote's socket and the workers' bells */
 
 int aionif_ears(void) {
     aionif__lock();
@@ -66,6 +75,7 @@ static void lose_zygote(void) {
     }
     close(zygote);
     zygote = -1;
+    stillborn = !ready;
     /* Its workers die with it. */
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
@@ -78,39 +88,57 @@ static void lose_zygote(void) {
             lose_worker(pool->spare);
         }
     }
-    aionif__notice(AIONIF_NOTICE_ZYGOTE_LOST, 0, 0, NULL, "");
+    aionif__notice(AIONIF_NOTICE_ZYGOTE_LOST, stillborn, 0, NULL, "");
 }
+
+bool aionif__zygote_lost(void) { return zygote < 0; }
+
+bool aionif__zygote_stillborn(void) { return zygote < 0 && stillborn; }
 
 int aionif_zygote_lost(void) {
     aionif__lock();
-    int lost = zygote < 0;
+    int lost = zygote >= 0 ? 0 : stillborn ? 2 : 1;
     aionif__unlock();
     return lost;
 }
 
 /* Calls that wait for a worker meanwhile get theirs now. */
-int aionif_zygote_use(int socket) {
+void aionif_zygote_use(int socket, int64_t within_ns) {
     aionif__lock();
     lose_zygote();
     zygote = socket;
-    if (socket >= 0) {
-        aionif__zygote_listen(socket, 0);
-        for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-            if (pool->settings.is_process) {
-                aionif__collect_pool(pool);
-            }
+    ready = stillborn = false;
+    due_ns = aionif__now_ns() + within_ns;
+    aionif__zygote_listen(socket, 0);
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        if (pool->settings.is_process) {
+            aionif__collect_pool(pool);
         }
     }
     aionif__unlock();
-    return 0;
 }
 
 bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
                           int setup) {
-    uint64_t serial = process->serial;
+    struct order order = {.serial = process->serial};
     int descriptors[] = {segment, process->bell, control, setup};
-    return zygote >= 0 && aionif__pass(zygote, &serial, sizeof serial, descriptors, 4,
-                                       MSG_DONTWAIT) == (ssize_t)sizeof serial;
+    if (zygote < 0) {
+        errno = ENOTCONN;
+        return false;
+    }
+    bool sent = aionif__pass(zygote, &order, sizeof order, descriptors, 4, MSG_DONTWAIT) ==
+                (ssize_t)sizeof order;
+    if (!sent && (errno == EPIPE || errno == ECONNRESET)) {
+        errno = EAGAIN; /* it is gone: its last news are to be read before that is dealt with */
+    }
+    return sent;
+}
+
+/* Without a zygote there is nothing to do: its workers end with it. */
+bool aionif__zygote_signal(const struct aionif__process *process, int number) {
+    struct order order = {.serial = process->serial, .signal = number};
+    return zygote < 0 || send(zygote, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ||
+           errno != EAGAIN;
 }
 
 static struct aionif__worker *find_in(struct aionif__worker *list, uint64_t serial) {
@@ -137,9 +165,23 @@ static struct aionif__worker *find(uint64_t serial) {
     return find_in(aionif__core.strays, serial);
 }
 
+/* Its handle may be missing: then its end is known from the zygote alone, a little later. */
+static void note_start(struct aionif__worker *worker, pid_t pid, int descriptor) {
+    struct aionif__process *process = worker->process;
+    process->pid = pid;
+    process->pidfd = descriptor;
+    if (descriptor >= 0) {
+        aionif__zygote_listen(descriptor, process->serial);
+    }
+    if (process->doomed) { /* decided while it had no process to kill */
+        aionif__process_kill(worker);
+    }
+}
+
 static void take_news(struct news *news, size_t length, int descriptor) {
     struct aionif__worker *worker = find(news->serial);
     struct aionif__process *process = worker ? worker->process : NULL;
+    ready |= news->kind == READY;
     if (!process) {
         if (descriptor >= 0) {
             close(descriptor);
@@ -147,15 +189,11 @@ static void take_news(struct news *news, size_t length, int descriptor) {
         return;
     }
     if (news->kind == STARTED) {
-        process->pid = news->pid;
-        process->pidfd = descriptor;
-        aionif__zygote_listen(descriptor, process->serial);
-        if (process->doomed) { /* decided while it had no process to kill */
-            aionif__process_kill(worker);
-        }
+        note_start(worker, news->pid, descriptor);
         return;
     }
     process->dead = true;
+    process->lack_error = news->kind == NOT_STARTED ? news->pid : 0;
     process->wait_status = news->wait_status;
     size_t most = length - offsetof(struct news, text);
     process->text_length = news->text_length < most ? news->text_length : (uint32_t)most;
@@ -181,9 +219,24 @@ static int receive(void) {
     return 1;
 }
 
+static void pay_kills(void) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
+            if (worker->process->kill_owed) {
+                aionif__process_kill(worker);
+            }
+        }
+    }
+}
+
+/* One that hangs as it starts would have calls wait for ever. */
 void aionif__zygote_pump(void) {
     while (zygote >= 0 && receive()) {
     }
+    if (zygote >= 0 && !ready && aionif__now_ns() > due_ns) {
+        lose_zygote();
+    }
+    pay_kills();
 }
 
 /* Something has happened, to any worker: whoever collects next sees what. */

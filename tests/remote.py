@@ -57,6 +57,11 @@ def crash(text: str) -> None:
     ctypes.string_at(0)
 
 
+def overflow(library: str) -> None:
+    """Overflow the stack of the thread that it runs in."""
+    ctypes.CDLL(library).gallery_overflow_recursion()
+
+
 def leave(status: int) -> None:
     sys.exit(status)
 

@@ -20,6 +20,7 @@ PACKAGE = Path(aionif.__file__).parent
 # From the bottom up. Modules of one line do not import each other. "" is the package itself.
 LAYERS = (
     (
+        "_cgroup",
         "_child",
         "_child_python",
         "_elf",
@@ -28,6 +29,7 @@ LAYERS = (
         "_log",
         "_message",
         "_processor",
+        "_shortage",
         "_siginfo",
         "bench._bare.aionif_bench_work",
         "bench._tree",

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         if options.list:
             _list()
             return _DONE
+        _check_system()
         _check_extra()
         plan = _plan(options)
         _check_output(options)
@@ -75,6 +76,11 @@ def compare(options: argparse.Namespace) -> int:
 
 
 # ---- before the run ----
+
+
+def _check_system() -> None:
+    if not Path("/proc/self/stat").exists():
+        raise _Refused("what processes use is read from /proc, which is not mounted here")
 
 
 def _check_extra() -> None:
