@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from importlib import resources as _resources
 
-from aionif._binding import NifFunction
-from aionif._breakers import BreakerStatistics
-from aionif._learn import Lesson, learn_sandbox
-from aionif._seal import SealNote, SealReport, seal_process
-from aionif._series import FunctionStatistics, Histogram
+from aionif.binding.plan import NifFunction
 from aionif.breaker import NifBreaker
 from aionif.buffer import Buffer
+from aionif.calls.breakers import BreakerStatistics
 from aionif.errors import (
     CrashReport,
     Frame,
@@ -34,12 +31,15 @@ from aionif.library import NifLibrary, load
 from aionif.limits import NifLimits
 from aionif.policy import NifPolicy
 from aionif.sandbox import Sandbox
+from aionif.sealing.learn import Lesson, learn_sandbox
+from aionif.sealing.seal import SealNote, SealReport, seal_process
 from aionif.supervision._child import NifShutdown, shutdown_scope
 from aionif.supervision._report import SupervisorReport
 from aionif.supervision.errors import MaxRestartsExceeded, NifCancelled, RestartRecord
 from aionif.supervision.spec import Backoff, ChildCounts, ChildInfo, ChildSpec
 from aionif.supervision.supervisor import NifSupervisor
 from aionif.supervision.task_group import NifHandle, NifTaskGroup
+from aionif.telemetry.series import FunctionStatistics, Histogram
 
 __all__ = (
     "Backoff",

@@ -7,7 +7,13 @@ from collections.abc import Callable  # noqa: TC003 - a field's type
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aionif._checks import check_callable, check_choice, check_count, check_seconds, check_span
+from aionif.errors.checks import (
+    check_callable,
+    check_choice,
+    check_count,
+    check_seconds,
+    check_span,
+)
 
 __all__ = ("NifBreaker",)
 

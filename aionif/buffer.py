@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from aionif._shared import Memory
 from aionif.errors import NifArgumentError, NifClosed
+from aionif.memory.shared import Memory
 
 __all__ = ("Buffer",)
 

@@ -11,31 +11,33 @@ from weakref import WeakSet
 
 import anyio
 
-from aionif import _census, _wakeup
-from aionif._admission import admitted
-from aionif._binding import is_foreign
-from aionif._caller import Caller
-from aionif._checks import check_choice, check_count, check_seconds
-from aionif._crash import taints
-from aionif._native import ffi, lib
-from aionif._pools import Pools, Statistics
-from aionif._process_routes import make_setup, plan_in_process, plan_of_any, process_pool
-from aionif._session import NifSession
-from aionif._strands import forget_strands, serial_strand
-from aionif._submit import Route, plan_of
-from aionif._wakeup import Seat, _local, current_seat
+from aionif.binding.choose import is_foreign
+from aionif.calls.admission import admitted
+from aionif.calls.caller import Caller
+from aionif.calls.pools import Pools, Statistics
+from aionif.calls.process_routes import make_setup, plan_in_process, plan_of_any, process_pool
+from aionif.calls.session import NifSession
+from aionif.calls.strands import forget_strands, serial_strand
+from aionif.calls.submit import Route, plan_of
+from aionif.core.native import ffi, lib
+from aionif.core.taints import taints_now
 from aionif.errors import NifArgumentError, NifClosed, NifCrash
+from aionif.errors.checks import check_choice, check_count, check_seconds
 from aionif.inline import inline_route
+from aionif.loops import current
+from aionif.loops.current import current_port
+from aionif.loops.port import Port, local
 from aionif.policy import Isolation, NifPolicy, check_policy, check_tier
-from aionif.telemetry.log import warn
+from aionif.telemetry import registry
+from aionif.telemetry.failures import warn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from types import TracebackType
 
-    from aionif._binding import Plan
-    from aionif._submit import Packing
+    from aionif.binding.plan import Plan
     from aionif.errors import NifError
+    from aionif.process.packed import Packing
 
 __all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
 
@@ -166,7 +168,7 @@ class NifExecutor(Caller):
             caller._forget(plan)  # noqa: SLF001 - its own kind
 
     def _detour(self, fn: Any, policy: NifPolicy) -> Route:
-        current_seat().listen()  # an executor of threads has not done so
+        current_port().listen()  # an executor of threads has not done so
         route = self._make_process_route(fn, policy)
         route.lasts = False
         return route
@@ -224,26 +226,26 @@ class NifExecutor(Caller):
     def _is_closed(self) -> bool:
         return self._closed
 
-    def _take_seat(self, seat: Seat) -> None:
+    def _join(self, port: Port) -> None:
         if self._closed:
             raise NifClosed(resource="executor")
         if self._runs_python:
-            seat.listen()
-        self._seats.add(seat)
-        seat.users += 1
+            port.listen()
+        self._ports.add(port)
+        port.users += 1
 
     def _forked(self) -> None:
         """In the child of a fork: the workers are the parent's, so this is closed."""
         self._closed = True
         self._routes.clear()
-        self._seats.clear()
+        self._ports.clear()
         for session in self._sessions:
             session._forked()  # noqa: SLF001 - their owner
         self._pools.forget()
 
     def statistics(self) -> Statistics:
         """Return counts since the executor was opened, and its state now."""
-        return self._pools.statistics(taints(lib.aionif_taint()))
+        return self._pools.statistics(taints_now())
 
     # ---- closing ----
 
@@ -272,7 +274,7 @@ class NifExecutor(Caller):
                 await self._wind_down()
             finally:
                 self._pools.stop()
-                self._leave_seats()
+                self._leave_ports()
 
     def _shut(self) -> None:
         """Accept nothing more: no route may lead to a pool that is about to be freed."""
@@ -284,16 +286,16 @@ class NifExecutor(Caller):
     async def _wind_down(self) -> None:
         if not list(self._pools):
             return
-        seat = current_seat()
+        port = current_port()
         with anyio.move_on_after(self._shutdown_timeout):
             for pool in self._pools:
-                await _until_idle(pool, seat)
+                await _until_idle(pool, port)
             return
         for pool in self._pools:
             lib.aionif_pool_end_calls(pool)
         with anyio.move_on_after(self._policy.abort_attempts / 1000 + _MARGIN):
             for pool in self._pools:
-                await _until_idle(pool, seat)
+                await _until_idle(pool, port)
 
     def close_now(self) -> None:
         """Close without waiting: for a loop that is closed already, and can't await."""
@@ -303,12 +305,12 @@ class NifExecutor(Caller):
                 lib.aionif_pool_close(pool, ffi.NULL)
                 lib.aionif_pool_end_calls(pool)
             self._pools.stop()
-            self._leave_seats()
+            self._leave_ports()
 
-    def _leave_seats(self) -> None:
-        while self._seats:
-            seat = self._seats.pop()
-            seat.call_in_loop(lambda seat=seat: _wakeup.leave(seat))  # type: ignore[misc]
+    def _leave_ports(self) -> None:
+        while self._ports:
+            port = self._ports.pop()
+            port.call_in_loop(lambda port=port: current.leave(port))  # type: ignore[misc]
 
 
 _open: WeakSet[NifExecutor] = WeakSet()
@@ -322,19 +324,19 @@ def _with_stack(policy: NifPolicy, stack_size: int | None) -> NifPolicy:
     return replace(policy, stack_size=stack_size)
 
 
-async def _until_idle(pool: Any, seat: Seat) -> None:
-    waiter = seat.new_waiter()
-    seat.idle[int(ffi.cast("uintptr_t", pool))] = lambda: seat.wake(waiter, 0)
-    if not lib.aionif_pool_close(pool, seat.port):
-        await seat.wait_for(waiter)
+async def _until_idle(pool: Any, port: Port) -> None:
+    waiter = port.new_waiter()
+    port.idle[int(ffi.cast("uintptr_t", pool))] = lambda: port.wake(waiter, 0)
+    if not lib.aionif_pool_close(pool, port.handle):
+        await port.wait_for(waiter)
 
 
 def _after_fork_in_child() -> None:
     for executor in list(_open):
         executor._forked()  # noqa: SLF001 - of this module's own class
-    _census.forget_all()
+    registry.forget_all()
     forget_strands()
-    _wakeup.forget_all()
+    current.forget_all()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -343,24 +345,24 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 # ---- the default executor of each event loop ----
 
 
-async def _closing_with_the_loop(seat: Seat, executor: NifExecutor) -> AsyncIterator[None]:
+async def _closing_with_the_loop(port: Port, executor: NifExecutor) -> AsyncIterator[None]:
     """Close `executor` when the loop shuts down: event loops finalise their async generators."""
     try:
         yield
     finally:
-        seat.default = seat.guard = None
+        port.default = port.guard = None
         await executor.aclose()
 
 
 def _default_executor() -> NifExecutor:
-    seat = current_seat()
-    if seat.default is None:
-        seat.default = NifExecutor()
-        seat.guard = _closing_with_the_loop(seat, seat.default)
-        start: Any = seat.guard.__anext__()
+    port = current_port()
+    if port.default is None:
+        port.default = NifExecutor()
+        port.guard = _closing_with_the_loop(port, port.default)
+        start: Any = port.guard.__anext__()
         with suppress(StopIteration):
             start.send(None)  # runs up to the yield, which registers it with the loop
-    executor: NifExecutor = seat.default
+    executor: NifExecutor = port.default
     return executor
 
 
@@ -380,11 +382,11 @@ def execute_nif(
         RuntimeError: no event loop is running.
     """
     if executor is None:
-        seat = _local.seat
-        if seat is None or seat.default is None or seat.loop is not _get_running_loop():
+        port = local.port
+        if port is None or port.default is None or port.loop is not _get_running_loop():
             executor = _default_executor()
         else:
-            executor = seat.default
+            executor = port.default
     if timeout is None and policy is None:
         return executor.execute_nif(fn, *args)  # keywords would cost a dict
     return executor.execute_nif(fn, *args, timeout=timeout, policy=policy)

@@ -9,10 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aionif import _census
-from aionif._binding import NifFunction
-from aionif._native import _doors, ffi, new_door
-from aionif._submit import (
+from aionif.binding.plan import NifFunction
+from aionif.calls.submit import (
     CONVERSION_ERRORS,
     Route,
     call_inline,
@@ -20,13 +18,15 @@ from aionif._submit import (
     plan_of,
     settle_inline,
 )
+from aionif.core.native import _slots, ffi, new_slot
 from aionif.errors import NifArgumentError
 from aionif.policy import NifPolicy, check_policy, check_tier
+from aionif.telemetry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aionif._binding import Plan
+    from aionif.binding.plan import Plan
     from aionif.errors import NifError
 
 __all__ = ("call_nif", "inline_route")
@@ -62,7 +62,7 @@ def inline_route(
 
 
 def _count(plan: Plan, error: NifError) -> None:
-    _census.count_inline_failure(plan.name, plan.library, error)
+    registry.count_inline_failure(plan.name, plan.library, error)
 
 
 def call_nif(
@@ -81,21 +81,21 @@ def call_nif(
         except (KeyError, TypeError):  # TypeError: ctypes functions can't be hashed
             pass
         else:
-            door = _doors.door
-            if door is None:
-                door = new_door()
+            slot = _slots.slot
+            if slot is None:
+                slot = new_slot()
             try:
                 if prepare is not None:
                     args = prepare(args)
-                door.target = target
+                slot.target = target
                 result = capture(*args)
             except CONVERSION_ERRORS as problem:
-                door.target = ffi.NULL
+                slot.target = ffi.NULL
                 raise complaint(route.plan, args, problem) from problem
-            if door.outcome:
-                return settle_inline(route, door, args)
+            if slot.outcome:
+                return settle_inline(route, slot, args)
             return result
     route = inline_route(fn, policy)
     if route.is_plain and isinstance(fn, NifFunction) and policy is None:
         _plain[fn] = (route, route.prepare, route.capture, route.target)
-    return call_inline(route, _doors.door or new_door(), args, timeout)
+    return call_inline(route, _slots.slot or new_slot(), args, timeout)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import cffi
 
-from aionif._binding import NifFunction, Plan
-from aionif._binding_cffi import plan_of
-from aionif._elf import exported_names
-from aionif._native import lib
+from aionif.binding.of_cffi import plan_of
+from aionif.binding.plan import NifFunction, Plan
+from aionif.core.native import lib
+from aionif.crash.elf import exported_names
 from aionif.errors import NifArgumentError
 from aionif.executor import execute_nif
 from aionif.policy import NifPolicy, check_policy

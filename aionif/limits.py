@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from aionif._checks import check_count, check_seconds
+from aionif.errors.checks import check_count, check_seconds
 
 __all__ = ("KEPT_BY_PARENT", "NO_LIMITS", "NifLimits")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from aionif._checks import check_choice, check_count, check_seconds
-from aionif._syscalls import number_of
 from aionif.breaker import NifBreaker
 from aionif.errors import NifArgumentError
+from aionif.errors.checks import check_choice, check_count, check_seconds
+from aionif.filters.syscalls import number_of
 from aionif.limits import NO_LIMITS, NifLimits
 from aionif.sandbox import Sandbox
 

@@ -2,7 +2,8 @@
 
 Everything starts from a profile, the least that a kind of work needs. Each method returns another
 policy: `allow_...` weakens and says so in its name; `deny_syscalls`, `with_limits` and
-`with_namespaces` strengthen. A policy is plain data; `aionif/_seal.py` applies it to a process.
+`with_namespaces` strengthen. A policy is plain data; `aionif/sealing/seal.py` applies it to a
+process.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from aionif._checks import check_choice
-from aionif._profiles import NEEDED, PROFILES
-from aionif._syscalls import check_name
 from aionif.errors import NifArgumentError
+from aionif.errors.checks import check_choice
+from aionif.filters.profiles import NEEDED, PROFILES
+from aionif.filters.syscalls import check_name
 from aionif.limits import NO_LIMITS, NifLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aionif._profiles import GrantName
+    from aionif.filters.profiles import GrantName
 
 __all__ = ("Mode", "Namespace", "Profile", "Sandbox")
 
@@ -158,7 +159,7 @@ class Sandbox:
 
     @property
     def granted(self) -> frozenset[GrantName]:
-        """The grants of `aionif/_profiles.py` that all of this adds up to."""
+        """The grants of `aionif/filters/profiles.py` that all of this adds up to."""
         grants: set[GrantName] = {*PROFILES[self.profile], *self.grants}
         if self.read or self.write or self.execute:
             grants.add("files")

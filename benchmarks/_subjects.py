@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cffi
 
 import aionif
-from aionif._gallery import library_path
+from aionif.testing.gallery import library_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aionif
-from aionif import _zygote
+from aionif.process import zygote
 from benchmarks._measure import Row, Scale, ratio_row, rounds
 from benchmarks._peers import echo, native, peers
 from benchmarks._subjects import silent_log, wrapped
@@ -258,9 +258,9 @@ def _resident(pids: list[int]) -> float:
 
 def _family() -> list[int]:
     """Return the zygote and all its children, spares too."""
-    zygote = int(_zygote._zygote.pid or 0)  # noqa: SLF001 - not public, nor meant to be
-    children = Path(f"/proc/{zygote}/task/{zygote}/children").read_text(encoding="ascii").split()
-    return [zygote, *map(int, children)]
+    pid = int(zygote._zygote.pid or 0)  # noqa: SLF001 - not public, nor meant to be
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *map(int, children)]
 
 
 async def memory(scale: Scale) -> list[Row]:
@@ -280,7 +280,7 @@ async def memory(scale: Scale) -> list[Row]:
             family = _family()
             return (_resident(family) - before) / (len(family) - 1)
 
-    _zygote.ensure()
+    zygote.ensure()
     taken = await rounds(
         {"native": lambda: added(wrapped, -5), "python": lambda: added(abs, -5)}, scale.pick(3, 2)
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aionif
-from aionif import _gallery
+from aionif.testing import gallery
 from benchmarks._subjects import silent_log
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _functions() -> list[tuple[Any, tuple[Any, ...]]]:
-    chosen = [s for s in _gallery.available() if s.outcome in _KINDS and s.name not in LEAKING]
+    chosen = [s for s in gallery.available() if s.outcome in _KINDS and s.name not in LEAKING]
     libraries = {
         language: aionif.load(
-            _gallery.library_path(language),
+            gallery.library_path(language),
             "".join(s.cdef for s in chosen if s.language == language),
         )
         for language in {s.language for s in chosen}
@@ -184,8 +184,8 @@ async def abortions(count: int) -> Abortions:
 
     There are more workers than tasks, as a call that waits for one would end in the queue.
     """
-    cdef = _gallery.SPECIMENS["spin_malloc"].cdef
-    function = aionif.load(_gallery.library_path("c"), cdef).gallery_spin_malloc
+    cdef = gallery.SPECIMENS["spin_malloc"].cdef
+    function = aionif.load(gallery.library_path("c"), cdef).gallery_spin_malloc
     policy = aionif.NifPolicy(max_lost_threads=count)
     threads = _threads()
     started = time.perf_counter()

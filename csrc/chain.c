@@ -3,7 +3,7 @@
  * where that was the default action, the default action is put back and met again.
  *
  * Others may put themselves in front later, and the watchdog puts us back in front of them. Then both
- * sides believe that the other comes after them: ours passes to theirs, theirs calls or restores ours
+ * sides validate that the other comes after them: ours passes to theirs, theirs calls or restores ours
  * and raises again. A thread that is already passing a signal on therefore goes to the next older
  * handler; at the end of the list stands the default action, so this always ends. */
 #include "chain.h"

@@ -24,7 +24,7 @@ const char *aionif_start(const char *cxx_helper) {
                "start it with GLIBC_TUNABLES=" AIONIF__SHADOW_STACKS_OFF;
     }
     aionif__unwind_start(cxx_helper);
-    aionif__prove_start();
+    aionif__lock_check_start();
     aionif_refresh();
     return aionif__fault_start();
 }
@@ -51,12 +51,12 @@ void aionif_forked(void) {
 
 uint64_t aionif_thunk_address(void) { return (uintptr_t)aionif_thunk; }
 
-struct aionif_door *aionif_door_open(void) {
+struct aionif_call_slot *aionif_call_slot_open(void) {
     struct aionif__thread *self = aionif__thread_current();
     aionif__lock();
     aionif__stay_in_front(); /* inline calls have no watchdog that looks */
     aionif__unlock();
-    return self ? &self->door : NULL;
+    return self ? &self->slot : NULL;
 }
 
 uint64_t aionif_stack_minimum(void) { return aionif__stack_minimum(); }
@@ -126,8 +126,8 @@ int aionif_failure(uint64_t id, struct aionif_failure *out) {
     if (found) {
         *out = *call->failure;
         if (aionif__self) {
-            aionif__self->door.queue_ns = call->queue_ns;
-            aionif__self->door.run_ns = call->run_ns;
+            aionif__self->slot.queue_ns = call->queue_ns;
+            aionif__self->slot.run_ns = call->run_ns;
         }
     }
     if (call && call->stage == AIONIF__ENDED) {

@@ -32,13 +32,13 @@ enum aionif_limits {
 enum aionif_outcome {
     AIONIF_RETURNED = 0,  /* the value of the cffi call is the result */
     AIONIF_YIELD = 1,     /* the same, and the loop is due a turn */
-    AIONIF_PENDING = 2,   /* door.call will end with an event */
-    AIONIF_FAILED = 3,    /* ended, not by returning: aionif_failure(door.call) */
+    AIONIF_PENDING = 2,   /* slot.call will end with an event */
+    AIONIF_FAILED = 3,    /* ended, not by returning: aionif_failure(slot.call) */
     AIONIF_FULL = 4,      /* not taken: the queue is full. AIONIF_EVENT_CAPACITY follows */
     AIONIF_CLOSED = 5,    /* not taken: the pool is closed */
     AIONIF_REFUSED = 6,   /* not taken: too many threads were lost to crashes */
     AIONIF_NO_MEMORY = 7, /* not taken */
-    AIONIF_MISUSED = 8,   /* the thunk was called with no request in the door */
+    AIONIF_MISUSED = 8,   /* the thunk was called with no request in the slot */
     AIONIF_NO_THREAD = 9, /* not taken: no worker could be started */
 };
 
@@ -51,7 +51,7 @@ enum aionif_event_kind {
     AIONIF_EVENT_CLOSED = 5,        /* value: a call dropped from the queue of a closed pool */
     AIONIF_EVENT_CAPACITY = 6,      /* value: a pool that has room in its queue again */
     AIONIF_EVENT_IDLE = 7,          /* value: a closing pool whose last call has ended */
-    AIONIF_EVENT_NOTICE = 8,        /* value: unused; aionif_take_notice has something */
+    AIONIF_EVENT_CORE = 8,        /* value: unused; aionif_take_core_event has something */
     AIONIF_EVENT_LOST = 9,          /* value: a call given up as its pool was stopped */
     AIONIF_EVENT_UNSERVED = 10,     /* value: a call whose pool can't start any worker */
 };
@@ -82,19 +82,19 @@ enum aionif_language { AIONIF_LANGUAGE_C = 0, AIONIF_LANGUAGE_CXX = 1, AIONIF_LA
 
 enum aionif_ending_policy { AIONIF_ABORT = 0, AIONIF_ABANDON = 1, AIONIF_WAIT = 2 };
 
-enum aionif_notice_kind {
-    AIONIF_NOTICE_RETIRED = 1,
-    AIONIF_NOTICE_ABANDONED = 2,
-    AIONIF_NOTICE_TAINTED = 3,
-    AIONIF_NOTICE_DISPLACED = 4,
-    AIONIF_NOTICE_RETURNED_LATE = 5,
-    AIONIF_NOTICE_NO_FILTER = 6,
-    AIONIF_NOTICE_NO_WORKER = 7, /* detail: errno; text: what failed */
-    AIONIF_NOTICE_ZYGOTE_LOST = 8,
-    AIONIF_NOTICE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
-    AIONIF_NOTICE_ZYGOTE_WANTED = 10,
-    AIONIF_NOTICE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
-    AIONIF_NOTICE_SLOW = 12,     /* detail: how long a call ran, in ms */
+enum aionif_core_event_kind {
+    AIONIF_CORE_RETIRED = 1,
+    AIONIF_CORE_ABANDONED = 2,
+    AIONIF_CORE_TAINTED = 3,
+    AIONIF_CORE_DISPLACED = 4,
+    AIONIF_CORE_RETURNED_LATE = 5,
+    AIONIF_CORE_NO_FILTER = 6,
+    AIONIF_CORE_NO_WORKER = 7, /* detail: errno; text: what failed */
+    AIONIF_CORE_ZYGOTE_LOST = 8,
+    AIONIF_CORE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
+    AIONIF_CORE_ZYGOTE_WANTED = 10,
+    AIONIF_CORE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
+    AIONIF_CORE_SLOW = 12,     /* detail: how long a call ran, in ms */
 };
 
 enum aionif_taint {
@@ -141,7 +141,7 @@ struct aionif_target {
 };
 
 /* One per OS thread that makes calls. Python writes the request, the thunk writes the answer. */
-struct aionif_door {
+struct aionif_call_slot {
     struct aionif_target *target; /* request: the next call through the thunk is for this */
     uint64_t replay;              /* request, with no target: bring back this call's result */
     struct aionif_port *port;     /* where the end of a pending call is announced */
@@ -193,7 +193,7 @@ struct aionif_module {
     uint32_t build_id_length;
 };
 
-struct aionif_notice {
+struct aionif_core_event {
     int32_t kind;
     int32_t detail;
     int32_t thread;
@@ -304,7 +304,7 @@ int aionif_seal_listen(const struct aionif_seal *seal, int socket);
 const char *aionif_start(const char *cxx_helper); /* NULL, or why this process can't have it */
 void aionif_forked(void);                         /* in a child: forget the parent's threads */
 uint64_t aionif_thunk_address(void);
-struct aionif_door *aionif_door_open(void); /* the calling thread's; NULL: no memory */
+struct aionif_call_slot *aionif_call_slot_open(void); /* the calling thread's; NULL: no memory */
 int aionif_taint(void);
 uint64_t aionif_stack_minimum(void);
 void aionif_refresh(void); /* libraries were loaded: look at the address space anew */
@@ -326,7 +326,7 @@ int aionif_port_descriptor(struct aionif_port *port);
 void aionif_port_close(struct aionif_port *port);
 void aionif_pool_reject(struct aionif_pool *pool);
 int aionif_collect(struct aionif_port *port, uint64_t *events, int room);
-int aionif_take_notice(struct aionif_notice *out);
+int aionif_take_core_event(struct aionif_core_event *out);
 
 /* The process tier. Functions that return int: 0, or an errno. */
 uint64_t aionif_window(uint64_t address,
@@ -340,8 +340,8 @@ void aionif_zygote_use(int socket, int64_t within_ns);
 int aionif_zygote_lost(void);  /* 0: there is one; 2: it was lost before it was ready; 1: else */
 int aionif_catalog_open(void); /* a descriptor for the zygote; -1: no memory */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
-int aionif_ears(void); /* descriptor that is readable when something has happened */
-void aionif_hear(void);
+int aionif_processes_descriptor(void); /* descriptor that is readable when something has happened */
+void aionif_processes_look(void);
 int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* ids; how many */
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
 /* What could not be had for its workers, and the errno; 0: nothing is lacking. */

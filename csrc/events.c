@@ -10,7 +10,7 @@
 
 enum { NOTICES = 64, FEED_NS = 50000, STEP_NS = 15000 };
 
-static struct aionif_notice notices[NOTICES];
+static struct aionif_core_event notices[NOTICES];
 static uint32_t notice_first, notice_count;
 
 /* A loop is told of everything in its queue, however many turns that takes:
@@ -92,17 +92,17 @@ bool aionif__announce(struct aionif_port *port, uint64_t value, int kind) {
 }
 
 /* When the table is full the newest is dropped: the oldest is the likelier cause. */
-void aionif__notice(int kind, int detail, int thread, const void *function, const char *text) {
+void aionif__core_event(int kind, int detail, int thread, const void *function, const char *text) {
     if (notice_count < NOTICES) {
-        struct aionif_notice *notice = &notices[(notice_first + notice_count++) % NOTICES];
-        *notice = (struct aionif_notice){
+        struct aionif_core_event *notice = &notices[(notice_first + notice_count++) % NOTICES];
+        *notice = (struct aionif_core_event){
             .kind = kind, .detail = detail, .thread = thread, .function = (uintptr_t)function};
         strncpy(notice->text, text, AIONIF_TEXT - 1);
     }
     ring_all();
 }
 
-int aionif_take_notice(struct aionif_notice *out) {
+int aionif_take_core_event(struct aionif_core_event *out) {
     aionif__lock();
     int taken = notice_count > 0;
     if (taken) {
@@ -192,7 +192,7 @@ static void note_taint(void) {
     static int said;
     int taint = atomic_load(&aionif__core.taint);
     if (taint & ~said) {
-        aionif__notice(AIONIF_NOTICE_TAINTED, taint & ~said, 0, NULL, "");
+        aionif__core_event(AIONIF_CORE_TAINTED, taint & ~said, 0, NULL, "");
         said = taint;
     }
 }
@@ -209,7 +209,7 @@ static int take_all(struct aionif_port *port, uint64_t *out, int room) {
     int count = take(&port->events, out, room - 1);
     count += take(&aionif__core.unclaimed, out + count, room - 1 - count);
     if (notice_count) {
-        out[count++] = AIONIF_EVENT_NOTICE;
+        out[count++] = AIONIF_EVENT_CORE;
     }
     return count;
 }

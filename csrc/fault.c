@@ -238,7 +238,7 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     errno = error_number;
 }
 
-/* The timer of a proof in this thread (prove.c): the thread hangs at a lock that its crash left held. */
+/* The timer of a proof in this thread (lock_check.c): the thread hangs at a lock that its crash left held. */
 static void die_if_proving(struct aionif__thread *self, const siginfo_t *info) {
     static const char last_words[] =
         "aionif: a native call crashed while it held a lock; the process ends with its signal\n";

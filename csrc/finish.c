@@ -61,7 +61,7 @@ static void count_end(struct aionif_pool *pool, struct aionif__call *call,
 static void note_slow(const struct aionif__call *call, const struct aionif_pool *pool) {
     if (call->slow_ns && call->run_ns > call->slow_ns) {
         int64_t ms = call->run_ns / 1000000;
-        aionif__notice(AIONIF_NOTICE_SLOW, ms > INT32_MAX ? INT32_MAX : (int)ms, 0,
+        aionif__core_event(AIONIF_CORE_SLOW, ms > INT32_MAX ? INT32_MAX : (int)ms, 0,
                        call->plan->function, pool->settings.name);
     }
 }
@@ -151,7 +151,7 @@ void aionif__collect(struct aionif__worker *worker) {
     while (lane->collected != lane->submitted) {
         struct aionif__record *slot = aionif__lane_at(lane, lane->collected), *record = slot;
         uint32_t state = atomic_load(&slot->state) & AIONIF__STATE;
-        if (worker->process && !(record = aionif__believe(worker, lane->collected, &state))) {
+        if (worker->process && !(record = aionif__validate(worker, lane->collected, &state))) {
             break;
         }
         if (state != AIONIF__FINISHED && state != AIONIF__PASSED) {
@@ -224,7 +224,7 @@ static void note_unfiltered(struct aionif_pool *pool, struct aionif__worker *wor
     if (atomic_load_explicit(&worker->lane->unfiltered, memory_order_relaxed) &&
         !pool->unfiltered_said) {
         pool->unfiltered_said = true;
-        aionif__notice(AIONIF_NOTICE_NO_FILTER, 0, 0, NULL, aionif__exits_blind());
+        aionif__core_event(AIONIF_CORE_NO_FILTER, 0, 0, NULL, aionif__exits_blind());
     }
 }
 

@@ -2,7 +2,7 @@
  *
  * What a crash leaves behind is worse here than on a worker, as this thread can't be set aside. Where
  * the stack of the crash says that a lock may be held, this thread proves that none is, or the
- * process ends with the signal of the crash, as it would have without us (prove.c). */
+ * process ends with the signal of the crash, as it would have without us (lock_check.c). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -27,7 +27,7 @@ static void settle_failure(struct aionif__thread *self, const struct aionif__inv
     } else {
         aionif__note_taint(self);
         if (self->traits) {
-            aionif__prove_inline(self);
+            aionif__check_inline_locks(self);
         }
     }
     self->failure.queue_ns = self->failure.run_ns =
@@ -54,7 +54,7 @@ static struct aionif__call *book(struct aionif__thread *self, const struct aioni
         call->plan = target->plan;
         call->thread = self;
         call->on_timeout = target->on_timeout;
-        call->deadline_ns = now + self->door.timeout_ns;
+        call->deadline_ns = now + self->slot.timeout_ns;
         if (!aionif__deadline_add(call)) {
             aionif__call_free(call);
             call = NULL;
@@ -82,11 +82,11 @@ void aionif__run_inline(struct aionif__thread *self, const struct aionif_target 
     int error_number = errno;
     struct aionif__call *call = NULL;
     int64_t started = 0;
-    self->door.outcome = AIONIF_NO_MEMORY;
+    self->slot.outcome = AIONIF_NO_MEMORY;
     if (!aionif__thread_give_stack(self, INLINE_STACK, INLINE_GUARD)) {
         return;
     }
-    if (self->door.timeout_ns) {
+    if (self->slot.timeout_ns) {
         started = aionif__now_ns();
         call = book(self, target, started);
         if (!call) {
@@ -96,7 +96,7 @@ void aionif__run_inline(struct aionif__thread *self, const struct aionif_target 
     struct aionif__invocation invocation = {
         .function = plan->function,
         .words = words,
-        .word_count = self->door.stack_words ? self->door.stack_words : plan->stack_words,
+        .word_count = self->slot.stack_words ? self->slot.stack_words : plan->stack_words,
         .registers = registers,
         .result = &self->result,
         .ticket = call ? call->id : 0,
@@ -107,18 +107,18 @@ void aionif__run_inline(struct aionif__thread *self, const struct aionif_target 
     int ending = aionif__thread_run(self, &invocation);
     error_number = errno;
     bool due = target->watch && aionif__thread_turn_is_due(self, aionif__now_ns());
-    self->door.outcome = due ? AIONIF_YIELD : AIONIF_RETURNED;
+    self->slot.outcome = due ? AIONIF_YIELD : AIONIF_RETURNED;
     if (ending != AIONIF__RETURNED) {
         settle_failure(self, &invocation, ending);
-        self->door.outcome = AIONIF_FAILED;
+        self->slot.outcome = AIONIF_FAILED;
         self->result.has_x87 = 0;
     }
     if (call && close_book(call)) {
-        self->door.outcome = AIONIF_FAILED;
+        self->slot.outcome = AIONIF_FAILED;
         self->failure.kind = AIONIF_ABORTED;
         self->failure.timed_out = 1;
     }
-    self->door.call = 0;
-    self->door.queue_ns = self->door.run_ns = 0;
+    self->slot.call = 0;
+    self->slot.queue_ns = self->slot.run_ns = 0;
     errno = error_number;
 }

@@ -19,7 +19,7 @@ void aionif__lack_begins(struct aionif_pool *pool) {
     if (!pool->lacking_since_ns) {
         pool->lacking_since_ns = aionif__now_ns();
         if (pool->settings.is_process && aionif__zygote_lost()) {
-            aionif__notice(AIONIF_NOTICE_ZYGOTE_WANTED, 0, 0, NULL, "");
+            aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, 0, NULL, "");
         }
         aionif__watchdog_wake(INT64_MAX - 1);
     }

@@ -69,7 +69,7 @@ struct aionif__record {
 
 enum aionif__health {
     AIONIF__SERVING = 0,
-    AIONIF__PROVING = 1, /* a call crashed inside the runtime; showing that no lock was left held */
+    AIONIF__CHECKING = 1, /* a call crashed inside the runtime; showing that no lock was left held */
     AIONIF__LEAVING = 2, /* the thread ends by itself and is to be replaced */
     AIONIF__RETIRED = 3, /* parked for good: its exit could block, or it is blocked already */
     AIONIF__GONE = 4,    /* the worker has touched the lane for the last time */

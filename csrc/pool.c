@@ -144,7 +144,7 @@ static void join_workers(struct aionif_pool *pool) {
     while (pool->worker_count) {
         struct aionif__worker *worker = pool->workers[0];
         bool idle = aionif__lane_idle(worker->lane) && !worker->watchers &&
-                    atomic_load(&worker->lane->health) != AIONIF__PROVING &&
+                    atomic_load(&worker->lane->health) != AIONIF__CHECKING &&
                     atomic_load(&worker->lane->health) != AIONIF__RETIRED;
         aionif__worker_take_out(worker);
         if (idle) {

@@ -166,7 +166,7 @@ bool aionif__process_serves(const struct aionif__worker *worker) {
     const struct aionif__process *process = worker->process;
     uint32_t most = worker->settings.max_calls;
     bool stale = process->stale && !worker->reserved; /* a session keeps what it has */
-    return !stale && !process->doomed && !process->dead && !process->lied &&
+    return !stale && !process->doomed && !process->dead && !process->misbehaved &&
            (!most || process->served < most);
 }
 
@@ -175,7 +175,7 @@ bool aionif__process_leaves(const struct aionif__worker *worker) {
     bool full = worker->settings.max_calls && process->served >= worker->settings.max_calls;
     bool stale = process->stale && !worker->reserved;
     return ((full || stale) && aionif__lane_idle(worker->lane)) || process->doomed ||
-           process->dead || process->lied;
+           process->dead || process->misbehaved;
 }
 
 static enum aionif_restart reason_to_retire(const struct aionif__worker *worker) {
@@ -183,7 +183,7 @@ static enum aionif_restart reason_to_retire(const struct aionif__worker *worker)
     uint32_t most = worker->settings.max_calls;
     bool well = !process->dead && atomic_load(&worker->lane->health) == AIONIF__SERVING;
     return process->limit                            ? AIONIF_RESTART_LIMIT
-           : process->lied                           ? AIONIF_RESTART_MISBEHAVED
+           : process->misbehaved                           ? AIONIF_RESTART_MISBEHAVED
            : process->leaving                        ? AIONIF_RESTART_STOPPED
            : well && most && process->served >= most ? AIONIF_RESTART_SPENT
            : well                                    ? AIONIF_RESTART_STOPPED

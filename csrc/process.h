@@ -15,7 +15,7 @@ struct aionif__process {
     bool doomed;       /* it has been killed, or will be as soon as it has started */
     bool dead;
     bool orphaned; /* its zygote is gone: only its pidfd tells when it is dead */
-    bool lied;
+    bool misbehaved;
     bool leaving;
     int wait_status;
     int limit;             /* enum aionif_limit: what it was killed for */
@@ -52,8 +52,8 @@ void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif_
 /* limits.c: true: it was over a limit, and is out of service. */
 bool aionif__process_sample(struct aionif__worker *worker);
 
-/* believe.c: the record as far as it can be believed, in memory of ours; NULL: not over yet. */
-struct aionif__record *aionif__believe(struct aionif__worker *worker, uint32_t position,
+/* validate.c: the record as far as it can be taken as true, in memory of ours; NULL: not over yet. */
+struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t position,
                                        uint32_t *state);
 void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call,
                         const struct aionif__record *record);

@@ -1,7 +1,7 @@
 /* Sealing: a process gives up, for good, what its policy does not allow.
  *
  * Purpose: code that is loaded and warm goes on with no more than it needs. The policy is compiled
- * elsewhere (aionif/_profiles.py); this file applies it and says what is in force.
+ * elsewhere (aionif/filters/profiles.py); this file applies it and says what is in force.
  *
  * The order is forced. Namespaces come first: they need privileges, or give some, and procfs. Paths
  * for Landlock are opened while everything can still be opened. Capabilities go before the resource

@@ -3,7 +3,7 @@
  * After a crash the call is over at once: the task is told before anything else. Then the worker asks
  * what the crash may have left behind. With nothing but user code on its stack there is nothing to
  * ask, and the worker goes on. A frame of libc, or a stack that could not be read, says that a lock
- * may be held; then the worker proves that none is (prove.c) before it takes another call. One that
+ * may be held; then the worker proves that none is (lock_check.c) before it takes another call. One that
  * fails the proof is parked for ever: even its exit could block. The process is then tainted.
  *
  * A thread that a Rust panic, pthread_exit or exit() went through is healthy but marked by it
@@ -72,7 +72,7 @@ static uint32_t health_after(const struct aionif__thread *self, int ending) {
         return AIONIF__LEAVING;
     }
     if (ending != AIONIF__THREW && self->traits != 0) {
-        return AIONIF__PROVING;
+        return AIONIF__CHECKING;
     }
     return AIONIF__SERVING;
 }
@@ -138,15 +138,15 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
 
 /* The watchdog may have given up on the proof meanwhile: then `health` says RETIRED already. */
 static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
-    uint32_t proving = AIONIF__PROVING;
-    uint32_t verdict = aionif__prove_worker(self) ? AIONIF__SERVING : AIONIF__RETIRED;
+    uint32_t proving = AIONIF__CHECKING;
+    uint32_t verdict = aionif__check_worker_locks(self) ? AIONIF__SERVING : AIONIF__RETIRED;
     atomic_compare_exchange_strong(&lane->health, &proving, verdict);
 }
 
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self) {
     for (struct aionif__record *record; (record = aionif__lane_claim(lane));) {
         run(self, lane, record);
-        if (atomic_load(&lane->health) == AIONIF__PROVING) {
+        if (atomic_load(&lane->health) == AIONIF__CHECKING) {
             prove(lane, self);
         }
         while (atomic_load(&lane->health) == AIONIF__RETIRED) {

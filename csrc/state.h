@@ -49,7 +49,7 @@ struct aionif__worker {
     struct aionif__stack thread_stack;
     pthread_t thread;
     uint64_t last_used;
-    int64_t proving_since_ns; /* without progress */
+    int64_t checking_since_ns; /* without progress */
     uint32_t progress_seen;
     struct aionif_pool *lost_by; /* counts this thread as lost, until it has gone */
     uint32_t watchers; /* submitters that look at its records without the lock: not to be freed */
@@ -113,7 +113,7 @@ bool aionif__events_promise(struct aionif_port *port, uint32_t count); /* false:
 bool aionif__announce(struct aionif_port *port, uint64_t value, int kind);
 void aionif__ring(struct aionif_port *port);
 void aionif__port_forget(struct aionif_port *port); /* one outstanding call less */
-void aionif__notice(int kind, int detail, int thread, const void *function, const char *text);
+void aionif__core_event(int kind, int detail, int thread, const void *function, const char *text);
 
 /* dispatch.c */
 uint32_t aionif__unfinished(const struct aionif__worker *worker); /* calls in its lane */

@@ -1,4 +1,4 @@
-/* What the core knows of one OS thread: the door Python uses, and the state its signal handlers
+/* What the core knows of one OS thread: the slot Python uses, and the state its signal handlers
  * read. Handlers find it through one initial-exec TLS pointer, which costs a load and can't allocate. */
 #ifndef AIONIF_THREAD_H
 #define AIONIF_THREAD_H
@@ -29,7 +29,7 @@ struct aionif__control {
 };
 
 struct aionif__thread {
-    struct aionif_door door; /* first: a door is its thread */
+    struct aionif_call_slot slot; /* first: a slot is its thread */
     /* The call in progress. Only this thread writes it; its handlers recover to it. */
     struct aionif__invocation *volatile armed;
     struct aionif__invocation *volatile recording; /* set while a handler records a fault */
@@ -46,7 +46,7 @@ struct aionif__thread {
     struct aionif__result result;  /* what the thunk is to return with */
     struct aionif_failure failure; /* what the handler recorded last */
     int traits;                    /* enum aionif__traits of it */
-    volatile int proving;          /* the signal to die of, if a proof (prove.c) takes too long */
+    volatile int proving;          /* the signal to die of, if a proof (lock_check.c) takes too long */
     volatile int looks_left;       /* of the timer of that proof, until it does */
 };
 

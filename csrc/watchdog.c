@@ -68,7 +68,7 @@ void aionif__abandon(struct aionif__worker *worker, struct aionif__call *call) {
     worker->lost_by = pool;
     pool->statistics.abandoned++;
     pool->statistics.restarts[AIONIF_RESTART_ABANDONED]++;
-    aionif__notice(AIONIF_NOTICE_ABANDONED, 0, atomic_load(&worker->lane->tid),
+    aionif__core_event(AIONIF_CORE_ABANDONED, 0, atomic_load(&worker->lane->tid),
                    call->plan->function, pool->settings.name);
     aionif__outstanding_less(pool);
     aionif__dispatch(pool, NULL);
@@ -192,14 +192,14 @@ static void expire(struct aionif__call *call, int64_t now) {
 }
 
 static void retire_if_stuck(struct aionif__worker *worker, int64_t now) {
-    uint32_t proving = AIONIF__PROVING, progress = atomic_load(&worker->lane->progress);
-    if (atomic_load(&worker->lane->health) != AIONIF__PROVING) {
-        worker->proving_since_ns = 0;
-    } else if (!worker->proving_since_ns || worker->progress_seen != progress ||
+    uint32_t proving = AIONIF__CHECKING, progress = atomic_load(&worker->lane->progress);
+    if (atomic_load(&worker->lane->health) != AIONIF__CHECKING) {
+        worker->checking_since_ns = 0;
+    } else if (!worker->checking_since_ns || worker->progress_seen != progress ||
                aionif__thread_wants_cpu(atomic_load(&worker->lane->tid))) {
-        worker->proving_since_ns = now;
+        worker->checking_since_ns = now;
         worker->progress_seen = progress;
-    } else if (now - worker->proving_since_ns > PROOF) {
+    } else if (now - worker->checking_since_ns > PROOF) {
         atomic_compare_exchange_strong(&worker->lane->health, &proving, AIONIF__RETIRED);
     }
 }
@@ -229,7 +229,7 @@ static bool watch_pool(struct aionif_pool *pool, int64_t now) {
 void aionif__stay_in_front(void) {
     int displaced = aionif__fault_reclaim();
     if (displaced) {
-        aionif__notice(AIONIF_NOTICE_DISPLACED, displaced, 0, NULL, "");
+        aionif__core_event(AIONIF_CORE_DISPLACED, displaced, 0, NULL, "");
     }
 }
 

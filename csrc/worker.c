@@ -208,7 +208,7 @@ void aionif__worker_retired(struct aionif_pool *pool, struct aionif__worker *wor
     pool->statistics.restarts[AIONIF_RESTART_RETIRED]++;
     atomic_fetch_or(&aionif__core.taint, AIONIF_TAINT_LOCK);
     atomic_store(&aionif__core.fork_would_hang, true);
-    aionif__notice(AIONIF_NOTICE_RETIRED, 0, atomic_load(&worker->lane->tid), NULL,
+    aionif__core_event(AIONIF_CORE_RETIRED, 0, atomic_load(&worker->lane->tid), NULL,
                    pool->settings.name);
 }
 

@@ -21,11 +21,11 @@ void aionif__note_taint(struct aionif__thread *self);
 void aionif__describe_throw(struct aionif__thread *self,
                             const struct aionif__invocation *invocation, int ending);
 
-/* prove.c: after a crash that may have left a lock of libc held; outside of handlers.
+/* lock_check.c: after a crash that may have left a lock of libc held; outside of handlers.
  * For a worker: false, or never (the watchdog notices), where one was. Inline: dies of the crash. */
-bool aionif__prove_worker(struct aionif__thread *self);
-void aionif__prove_inline(struct aionif__thread *self);
-void aionif__prove_start(void);
+bool aionif__check_worker_locks(struct aionif__thread *self);
+void aionif__check_inline_locks(struct aionif__thread *self);
+void aionif__lock_check_start(void);
 /* True: this thread held the lock of stdin, stdout or stderr. */
 bool aionif__release_standard_streams(void);
 

@@ -38,7 +38,7 @@ static bool stillborn;
 static int64_t due_ns; /* by when it is to be ready */
 static int ears = -1;  /* an epoll of the zygote's socket and the workers' bells */
 
-int aionif_ears(void) {
+int aionif_processes_descriptor(void) {
     aionif__lock();
     if (ears < 0) {
         ears = epoll_create1(EPOLL_CLOEXEC);
@@ -88,7 +88,7 @@ static void lose_zygote(void) {
             lose_worker(pool->spare);
         }
     }
-    aionif__notice(AIONIF_NOTICE_ZYGOTE_LOST, stillborn, 0, NULL, "");
+    aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, stillborn, 0, NULL, "");
 }
 
 bool aionif__zygote_lost(void) { return zygote < 0; }
@@ -240,7 +240,7 @@ void aionif__zygote_pump(void) {
 }
 
 /* Something has happened, to any worker: whoever collects next sees what. */
-void aionif_hear(void) {
+void aionif_processes_look(void) {
     enum { AT_ONCE = 32 };
     struct epoll_event events[AT_ONCE];
     aionif__lock();

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from aionif import load
-from aionif._wakeup import orphans
+from aionif.loops.port import orphans
 from aionif.telemetry import attach, detach
 from tests import breaking, support
 

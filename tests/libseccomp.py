@@ -7,13 +7,13 @@ import ctypes.util
 import os
 from typing import TYPE_CHECKING
 
-from aionif._bpf import AUDIT_ARCH, OWN_PID, Clause, Instruction, Test, decode
-from aionif._syscalls import numbers
+from aionif.filters.bpf import AUDIT_ARCH, OWN_PID, Clause, Instruction, Test, decode
+from aionif.filters.syscalls import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aionif._processor import Machine
+    from aionif.system.processor import Machine
 
 PID = 4242
 """Stands for the process's own id."""

@@ -8,7 +8,7 @@ import resource
 import struct
 from pathlib import Path
 
-from aionif._syscalls import numbers
+from aionif.filters.syscalls import numbers
 
 _ERRNO, _ALLOW = 0x00050000, 0x7FFF0000
 _NO_NEW_PRIVS, _SET_FILTER, _ALL_THREADS = 38, 1, 1

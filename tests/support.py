@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
-from aionif import _gallery, load
-from aionif._wakeup import orphans
+from aionif import load
+from aionif.loops.port import orphans
+from aionif.testing import gallery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -143,10 +144,10 @@ def build_library(
     return library
 
 
-def load_gallery(language: _gallery.Language = "c") -> NifLibrary:
+def load_gallery(language: gallery.Language = "c") -> NifLibrary:
     """Return one part of the crash gallery with all its functions declared."""
-    specimens = [s for s in _gallery.available() if s.language == language]
-    return load(_gallery.library_path(language), "".join(s.cdef for s in specimens))
+    specimens = [s for s in gallery.available() if s.language == language]
+    return load(gallery.library_path(language), "".join(s.cdef for s in specimens))
 
 
 def long_double(ffi: Any, digits: int, exponent: int = 0) -> Any:

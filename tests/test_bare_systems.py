@@ -28,11 +28,10 @@ from aionif import (
     NifStackOverflow,
     NifTimeout,
     NifWorkerLost,
-    _gallery,
-    _zygote,
     load,
 )
-from aionif.testing import holdings, provoke
+from aionif.process import zygote
+from aionif.testing import gallery, holdings, provoke
 from tests import remote
 from tests.scarce import cover, refuse
 from tests.support import DEADLINE, run_child, run_on
@@ -98,7 +97,7 @@ async def return_and_crash(executor: NifExecutor) -> None:
         await executor.execute_nif(ctypes.string_at, 0)
     if resource.getrlimit(resource.RLIMIT_STACK)[0] != resource.RLIM_INFINITY:
         with pytest.raises(NifStackOverflow):
-            await executor.execute_nif(remote.overflow, str(_gallery.library_path("c")))
+            await executor.execute_nif(remote.overflow, str(gallery.library_path("c")))
     with pytest.raises(NifExit):
         await executor.execute_nif(os._exit, 3)
 
@@ -257,7 +256,7 @@ def leave_workers_without_handles() -> None:
     async def main() -> None:
         executor = NifExecutor(isolation="process", max_workers=1)
         await executor.execute_nif(os.getpid)
-        print(_zygote._zygote.pid, *workers_of(executor), flush=True)
+        print(zygote._zygote.pid, *workers_of(executor), flush=True)
         os._exit(3)
 
     run_on("asyncio", main)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from aionif import NifBreaker
-from aionif._breakers import Breaker, Breakers
+from aionif.calls.breakers import Breaker, Breakers
 from tests.supervising import Clock
 
 if TYPE_CHECKING:
-    from aionif._breakers import Permit
+    from aionif.calls.breakers import Permit
 
 PLAN: Any = SimpleNamespace(name="f", library=None, identity=1)
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aionif import NifExecutor, _pools
-from aionif._cgroup import killed_together
+from aionif.calls import pools
+from aionif.system.cgroup import killed_together
 from aionif.telemetry import attach, detach
 from tests.workers import with_executor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aionif import NifLibrary
+    from aionif import NifExecutor, NifLibrary
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_where_it_can_not_be_told(system: Path) -> None:
 def test_it_is_said_and_logged_once(
     probe: NifLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pools, "killed_together", lambda: tmp_path)
+    monkeypatch.setattr(pools, "killed_together", lambda: tmp_path)
     events: list[str] = []
 
     def handler(event: str, fields: dict[str, Any]) -> None:

@@ -22,10 +22,10 @@ import anyio
 import pytest
 
 import aionif
-from aionif import _gallery
 from aionif.cli import _specimens, main
 from aionif.cli._table import format_seconds
 from aionif.cli._ticker import Ticker
+from aionif.testing import gallery
 from tests import support
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def aionif_command(*arguments: str, **environment: str) -> subprocess.CompletedP
 
 
 def called() -> set[str]:
-    return {specimen.name for specimen in _gallery.available() if specimen.outcome != "death"}
+    return {specimen.name for specimen in gallery.available() if specimen.outcome != "death"}
 
 
 def test_version() -> None:
@@ -81,12 +81,12 @@ def test_demo_as_json(backend: str) -> None:
     calls = {call["call"]: call for call in document["calls"]}
     assert called() <= set(calls)
     for name in called():
-        outcome = _gallery.SPECIMENS[name].outcome
+        outcome = gallery.SPECIMENS[name].outcome
         assert calls[name]["error"] == (None if outcome == "result" else outcome), calls[name]
         assert calls[name]["problem"] == ""
         assert calls[name]["seconds"] > 0
     assert sum(document["contained"].values()) == sum(
-        _gallery.SPECIMENS[name].outcome != "result" for name in called()
+        gallery.SPECIMENS[name].outcome != "result" for name in called()
     )
     assert document["ticks"]["count"] > 10
     assert 0 <= document["ticks"]["late"] <= document["ticks"]["count"]
@@ -169,8 +169,8 @@ def demo() -> None:
 
 
 def demo_that_expects_nop_to_crash() -> None:
-    nop = _gallery.SPECIMENS["nop"]
-    _gallery.SPECIMENS["nop"] = dataclasses.replace(nop, outcome="NifSignal")
+    nop = gallery.SPECIMENS["nop"]
+    gallery.SPECIMENS["nop"] = dataclasses.replace(nop, outcome="NifSignal")
     demo()
 
 
@@ -194,7 +194,7 @@ def test_an_outcome_that_was_not_expected_fails_and_is_shown() -> None:
 def test_the_class_of_an_error_is_not_enough(
     run: Callable[..., Any], name: str, changes: dict[str, Any], expected: str
 ) -> None:
-    specimen = dataclasses.replace(_gallery.SPECIMENS[name], **changes)
+    specimen = dataclasses.replace(gallery.SPECIMENS[name], **changes)
     function = _specimens.functions([specimen])[name]
 
     async def call() -> str:
@@ -230,14 +230,14 @@ def test_a_wrong_answer_of_a_library_fails() -> None:
 
 
 def demo_without_rust() -> None:
-    found = _gallery.library_path
+    found = gallery.library_path
 
-    def library_path(language: _gallery.Language) -> Path:
+    def library_path(language: gallery.Language) -> Path:
         if language.startswith("rust"):
             raise FileNotFoundError(f"the {language!r} part was not built: install rustc")
         return found(language)
 
-    _gallery.library_path = library_path
+    gallery.library_path = library_path
     demo()
 
 

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from aionif import NifArgumentError, NifClosed, NifExecutor, NifSignal
-from aionif._syscalls import number_of
+from aionif.filters.syscalls import number_of
 from tests.support import gather, load_gallery, run_on
 
 if TYPE_CHECKING:

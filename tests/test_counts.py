@@ -19,11 +19,10 @@ from aionif import (
     NifPolicy,
     NifRejected,
     NifTimeout,
-    _census,
-    _series,
     call_nif,
     load,
 )
+from aionif.telemetry import registry, series
 from tests.support import gather, load_gallery, until
 
 if TYPE_CHECKING:
@@ -181,10 +180,10 @@ def test_rejected(run: Run, probe: NifLibrary, gate: Any) -> None:
 
 
 def inline_fates(function: str) -> dict[str, int]:
-    totals = _census.census().get(_census.INLINE)
+    totals = registry.totals().get(registry.INLINE)
     tallies = [] if totals is None else totals.functions.items()
-    [tally] = [tally for (name, _), tally in tallies if name == function] or [_series.Tally()]
-    return dict(zip(_series.FATES, tally.fates, strict=True))
+    [tally] = [tally for (name, _), tally in tallies if name == function] or [series.Tally()]
+    return dict(zip(series.FATES, tally.fates, strict=True))
 
 
 def test_inline_calls_that_fail_are_counted_and_others_are_not() -> None:
@@ -219,7 +218,7 @@ def test_inline_executors_count_what_fails(run: Run) -> None:
     async def main() -> None:
         async with NifExecutor(isolation="inline", name="inline-test") as executor:
             assert await executor.execute_nif(libc.labs, -5) == 5
-            before = _census.census().get("inline-test", _census.Totals()).functions
+            before = registry.totals().get("inline-test", registry.Totals()).functions
             earlier = sum(tally.fates[1] for tally in before.values())
             for _ in range(2):
                 with pytest.raises(NifCrash):
@@ -227,17 +226,17 @@ def test_inline_executors_count_what_fails(run: Run) -> None:
             assert nonzero(of(executor, "gallery_segv_read")) == {"crashed": 2}
             assert of(executor, "gallery_segv_read").crashes == {"SIGSEGV": 2}
             assert len(executor.statistics().functions) == 1
-        [tally] = _census.census()["inline-test"].functions.values()
+        [tally] = registry.totals()["inline-test"].functions.values()
         assert tally.fates[1] == earlier + 2
 
     run(main)
 
 
-def test_counts_of_a_closed_executor_stay_in_the_census(run: Run, probe: NifLibrary) -> None:
-    name = "census-test"
+def test_counts_of_a_closed_executor_stay_in_the_registry(run: Run, probe: NifLibrary) -> None:
+    name = "registry-test"
 
     def returned() -> int:
-        totals = _census.census().get(name)
+        totals = registry.totals().get(name)
         key = ("add", probe.add.plan.library)
         return totals.functions[key].fates[0] if totals else 0
 
@@ -250,7 +249,7 @@ def test_counts_of_a_closed_executor_stay_in_the_census(run: Run, probe: NifLibr
                 assert returned() == before + 10
             assert returned() == before + 10
             assert nonzero(of(executor, "add")) == {"returned": 10}
-            assert _census.census()[name].counts["workers"] == 0
+            assert registry.totals()[name].counts["workers"] == 0
 
     run(main)
 
@@ -258,7 +257,7 @@ def test_counts_of_a_closed_executor_stay_in_the_census(run: Run, probe: NifLibr
 def test_functions_past_the_bound_are_counted_together(
     run: Run, probe: NifLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_series, "MOST_FUNCTIONS", 1)
+    monkeypatch.setattr(series, "MOST_FUNCTIONS", 1)
 
     async def main() -> None:
         async with NifExecutor() as executor:
@@ -266,17 +265,17 @@ def test_functions_past_the_bound_are_counted_together(
             await executor.execute_nif(probe.add, 1, 2)
             await executor.execute_nif(probe.thread_id)
             assert [each.function for each in executor.statistics().functions] == [
-                _series.OTHER,
+                series.OTHER,
                 "nothing",
             ]
-            assert nonzero(of(executor, _series.OTHER)) == {"returned": 2}
+            assert nonzero(of(executor, series.OTHER)) == {"returned": 2}
 
     run(main)
 
 
 def test_executors_past_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_census, "MOST_NAMES", 0)
-    assert _census._label("a name of its own") == _series.OTHER
+    monkeypatch.setattr(registry, "MOST_NAMES", 0)
+    assert registry._label("a name of its own") == series.OTHER
 
 
 def test_slow_calls_are_logged(

@@ -31,7 +31,7 @@ from aionif import (
     call_nif,
     load,
 )
-from aionif._gallery import SPECIMENS, available, library_path
+from aionif.testing.gallery import SPECIMENS, available, library_path
 from tests.support import (
     BACKENDS,
     assert_nothing_leaks,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aionif import NifLibrary
-    from aionif._gallery import Specimen
+    from aionif.testing.gallery import Specimen
 
 IN_A_ROW = 10_000
 SOON = 0.2  # seconds, the timeout of a call that never ends

@@ -21,7 +21,7 @@ import pytest
 
 import aionif
 from aionif import NifBreaker, NifExecutor, NifLimits, NifPolicy, Statistics, load
-from aionif._notices import _EVENTS
+from aionif.loops.core_events import _EVENTS
 from tests.support import DEADLINE, no_core_dump
 
 ROOT = Path(__file__).parents[1]
@@ -198,10 +198,10 @@ def test_every_count_is_documented() -> None:
 
 
 def test_every_log_event_is_documented() -> None:
-    source = (ROOT / "aionif/telemetry/log.py").read_text(encoding="utf-8")
+    source = (ROOT / "aionif/telemetry/failures.py").read_text(encoding="utf-8")
     events = set(re.findall(r'return "(nif_\w+)"', source))
     events |= {event for event, _ in _EVENTS.values()}
-    breakers = (ROOT / "aionif/_breakers.py").read_text(encoding="utf-8")
+    breakers = (ROOT / "aionif/calls/breakers.py").read_text(encoding="utf-8")
     events |= set(re.findall(r'_log\("(\w+)"', breakers))
     text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
     assert not [event for event in sorted(events) if f"`{event}`" not in text]

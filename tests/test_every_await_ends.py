@@ -13,8 +13,9 @@ import anyio
 import pytest
 
 from aionif import NifClosed, NifExecutor, NifTimeout
-from aionif._wakeup import Seat, current_seat
 from aionif.futures import NifProcessPoolExecutor
+from aionif.loops.current import current_port
+from aionif.loops.port import Port
 from tests.support import run_on
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ TIERS: tuple[Isolation, ...] = ("thread", "process")
 
 @pytest.fixture(autouse=True)
 def _little_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Seat, "room", ROOM)
+    monkeypatch.setattr(Port, "room", ROOM)
 
 
 @pytest.fixture(params=TIERS)
@@ -109,7 +110,7 @@ def test_timeouts_and_cancellations_among_them(
 def test_futures_that_end_while_no_thread_of_python_runs(
     probe: NifLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Seat, "room", 2)  # few are under way at a time
+    monkeypatch.setattr(Port, "room", 2)  # few are under way at a time
     with NifProcessPoolExecutor(max_workers=2) as executor:
         for _ in range(2):
             futures = [executor.submit(probe.add, number, 1) for number in range(CALLS)]
@@ -143,12 +144,12 @@ def test_the_last_look_of_one_who_leaves(run: Callable[..., Any], probe: NifLibr
     async def main() -> None:
         async with NifExecutor(max_workers=2) as stays:
             await stays.execute_nif(probe.add, 1, 1)
-            seat = current_seat()
+            port = current_port()
             async with anyio.create_task_group() as tasks:
                 await started(tasks, stays.execute_nif, probe.sleep_ms, 60)
                 await started(tasks, stays.execute_nif, probe.sleep_ms, 20)
                 be_busy(40_000)
-                seat.drain_all()  # one has ended, one runs
+                port.drain_all()  # one has ended, one runs
 
     run(main)
 
@@ -188,8 +189,8 @@ def test_what_goes_wrong_with_one_call_does_not_keep_the_others(
     async def main() -> None:
         async with NifExecutor(max_workers=2) as executor:
             await executor.execute_nif(probe.add, 1, 1)
-            seat = current_seat()
-            wake = seat.wake
+            port = current_port()
+            wake = port.wake
 
             def wake_or_fail(waiter: Any, kind: int) -> None:
                 wake(waiter, kind)
@@ -205,11 +206,11 @@ def test_what_goes_wrong_with_one_call_does_not_keep_the_others(
                     tasks.start_soon(one)
                 await anyio.sleep(0.001)
                 be_busy()
-                monkeypatch.setattr(seat, "wake", wake_or_fail)
+                monkeypatch.setattr(port, "wake", wake_or_fail)
                 with pytest.raises(KeyError, match="two") as caught:
-                    seat.drain()
+                    port.drain()
                 assert "and then: KeyError('one')" in caught.value.__notes__
-                seat.drain_all()
+                port.drain_all()
 
     run(main)
     assert len(ended) == ROOM

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aionif._gallery import SPECIMENS
+from aionif.testing.gallery import SPECIMENS
 from tests import children, support
 
 if TYPE_CHECKING:

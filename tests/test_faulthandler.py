@@ -6,10 +6,10 @@ from signal import Signals
 
 import pytest
 
-from aionif import _gallery
+from aionif.testing import gallery
 from tests import children
 
-GALLERY = _gallery.library_path("c")
+GALLERY = gallery.library_path("c")
 
 CRASHES = {
     "python": Signals.SIGSEGV,

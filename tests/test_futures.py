@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aionif
-from aionif._remote import RemoteTraceback
 from aionif.futures import NifProcessPoolExecutor
+from aionif.process.remote import RemoteTraceback
 from tests import remote
 from tests.support import DEADLINE, wait_until
 from tests.workers import workers_of

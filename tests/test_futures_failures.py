@@ -181,7 +181,7 @@ def test_kills_at_any_moment_lose_nothing_and_repeat_nothing(tmp_path: Path) -> 
 
 
 def test_the_zygote_can_be_killed_too(executor: NifProcessPoolExecutor) -> None:
-    from aionif._zygote import _zygote
+    from aionif.process.zygote import _zygote
 
     assert executor.submit(pow, 2, 2).result() == 4
     before = _zygote.pid
@@ -264,7 +264,7 @@ def test_nothing_leaks() -> None:
 
 
 def _children_of_the_zygote() -> list[str]:
-    from aionif._zygote import _zygote
+    from aionif.process.zygote import _zygote
 
     path = f"/proc/{_zygote.pid}/task/{_zygote.pid}/children"
     with open(path, encoding="ascii") as file:  # noqa: PTH123 - not a user's file

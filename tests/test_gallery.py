@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aionif import _gallery
+from aionif.testing import gallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aionif._gallery import Specimen
+    from aionif.testing.gallery import Specimen
 
 DEADLINE = 30.0
 """Seconds for a child that has to end by itself."""
@@ -51,7 +51,7 @@ print("returned", result, ffi.errno, flush=True)
 def unprotected_call(specimen: Specimen) -> Iterator[subprocess.Popen[bytes]]:
     """A child process that is about to call `specimen`, past its marker."""
     arguments = [a.decode() if isinstance(a, bytes) else a for a in specimen.arguments]
-    path = str(_gallery.library_path(specimen.language))
+    path = str(gallery.library_path(specimen.language))
     call = json.dumps([path, specimen.symbol, specimen.cdef, arguments])
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONFAULTHANDLER"}
     child = subprocess.Popen(
@@ -78,7 +78,7 @@ def ends(specimen: Specimen) -> tuple[int, str]:
 
 
 def specimens(chosen: Callable[[Specimen], bool]) -> pytest.MarkDecorator:
-    rows = [specimen for specimen in _gallery.available() if chosen(specimen)]
+    rows = [specimen for specimen in gallery.available() if chosen(specimen)]
     return pytest.mark.parametrize("specimen", rows, ids=lambda row: row.name)
 
 
@@ -114,18 +114,18 @@ def test_returns(specimen: Specimen) -> None:
 
 
 def test_the_c_part_is_always_built() -> None:
-    assert _gallery.library_path("c").is_file()
+    assert gallery.library_path("c").is_file()
 
 
 def test_a_part_that_is_missing_names_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["aionif"], "__path__", [])
-    assert _gallery.available() == []
+    assert gallery.available() == []
     with pytest.raises(FileNotFoundError, match=r"'rust'.*install rustc"):
-        _gallery.library_path("rust")
+        gallery.library_path("rust")
 
 
 def test_every_name_leads_to_its_own_specimen() -> None:
-    assert all(name == specimen.name for name, specimen in _gallery.SPECIMENS.items())
-    assert len({specimen.symbol for specimen in _gallery.SPECIMENS.values()}) == len(
-        _gallery.SPECIMENS
+    assert all(name == specimen.name for name, specimen in gallery.SPECIMENS.items())
+    assert len({specimen.symbol for specimen in gallery.SPECIMENS.values()}) == len(
+        gallery.SPECIMENS
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from aionif import NifExecutor, NifSignal, _log, telemetry
+from aionif import NifExecutor, NifSignal, log, telemetry
 from tests.support import load_gallery
 
 if TYPE_CHECKING:
@@ -117,13 +117,13 @@ def test_a_filter_that_raises_lets_events_pass(run: Any, caplog: pytest.LogCaptu
 def test_levels_and_filters_of_the_program_hold(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("aionif")
     with caplog.at_level(logging.ERROR, "aionif"):
-        _log.warn("unwanted")
+        log.warn("unwanted")
     logger.addFilter(refuse := lambda _record: False)
     try:
-        _log.warn("unwanted")
+        log.warn("unwanted")
     finally:
         logger.removeFilter(refuse)
-    _log.warn("wanted", reason="x", nothing=None)
+    log.warn("wanted", reason="x", nothing=None)
     assert [record.getMessage() for record in caplog.records] == ["wanted reason='x'"]
 
 
@@ -138,8 +138,8 @@ def test_all_handlers_raise() -> None:
     propagate, logger.propagate = logger.propagate, False
     last, logging.lastResort = logging.lastResort, Bad()
     try:
-        _log.warn("one")
-        _log.warn("two")
+        log.warn("one")
+        log.warn("two")
     finally:
         logging.lastResort, logger.propagate = last, propagate
         for handler in bad:

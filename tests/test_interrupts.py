@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from signal import Signals
 
-from aionif import _gallery
+from aionif.testing import gallery
 from tests import children
 
 
@@ -31,9 +31,9 @@ def test_a_signal_handler_of_python_runs_during_a_call(backend: str) -> None:
 
 
 def test_programs_that_a_call_starts_inherit_the_same_signals() -> None:
-    gallery = _gallery.library_path("c")
+    library = gallery.library_path("c")
     with_us, without = (
-        children.run("interrupts.py", "inherited", presence, gallery)
+        children.run("interrupts.py", "inherited", presence, library)
         for presence in ("with", "without")
     )
     assert len(without.lines) == 3

@@ -1,4 +1,4 @@
-"""The layers are real: no module imports one above it; what is public is listed, and documented."""
+"""Rooms are real: no import points up or in a circle; what is public is listed, documented."""
 
 from __future__ import annotations
 
@@ -17,116 +17,64 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(aionif.__file__).parent
 
-# From the bottom up. Modules of one line do not import each other. "" is the package itself.
-LAYERS = (
-    (
-        "_cgroup",
-        "_child",
-        "_child_python",
-        "_elf",
-        "_frames",
-        "_gallery",
-        "_log",
-        "_message",
-        "_processor",
-        "_shortage",
-        "_siginfo",
-        "bench._bare.aionif_bench_work",
-        "bench._tree",
-        "bench.latency",
-        "bench.result",
-        "_window",
-    ),
-    ("_abi", "_symbols", "bench.statistics"),
-    ("bench.advise",),
-    ("_report",),
-    ("errors",),
-    ("_native", "_syscalls", "telemetry", "telemetry.log"),
-    ("_arena", "_binding", "_bpf", "_checks", "_series", "_zygote"),
-    ("_census", "_shared"),
-    (
-        "_binding_cffi",
-        "_binding_ctypes",
-        "_catalog",
-        "_crash",
-        "_profiles",
-        "breaker",
-        "buffer",
-        "limits",
-    ),
-    ("_breakers", "sandbox"),
-    ("policy",),
-    ("_seal",),
-    ("_pools", "_watched"),
-    ("_learn",),
-    ("_notices", "telemetry.metrics"),
-    ("_wakeup",),
-    ("_submit", "_wakeup_trio"),
-    ("_admission", "_caller", "_packing", "_remote", "_strands", "inline"),
-    ("telemetry.tracing",),
-    ("_process_routes",),
-    ("_session",),
-    ("executor",),
-    ("_driver", "library", "supervision", "supervision.errors", "supervision.spec"),
-    ("supervision._child", "supervision._report"),
-    ("supervision._keeper", "supervision.task_group"),
-    ("supervision._server",),
-    ("supervision.supervisor",),
-    ("supervision.tree",),
-    ("telemetry.top",),
-    ("futures", "testing"),
-    ("",),
-    ("bench._clock", "bench.workload"),
-    ("bench.subjects", "bench.machine", "bench.suite"),
-    ("bench._case",),
-    (
-        "bench._subjects_own",
-        "bench._subjects_threads",
-        "bench._timing",
-        "bench.scenarios",
-    ),
-    ("bench.plan",),
-    ("bench._subjects_processes", "bench._scenarios_calls", "bench._scenarios_faults"),
-    ("bench._scenarios_states",),
-    ("bench._cell", "bench._children"),
-    ("bench._behave",),
-    ("bench.behaviour",),
-    ("bench.runner",),
-    ("bench",),
-    ("bench.markup", "bench.units"),
-    ("bench.reading",),
-    ("bench.compare", "bench.styles"),
-    ("bench.charts", "bench.tables"),
-    ("bench.page", "bench.table"),
-    (
-        "cli._bench_arguments",
-        "cli._bench_progress",
-        "cli._calls",
-        "cli._stderr",
-        "cli._ticker",
-        "cli.sandbox",
-        "cli.top",
-    ),
-    ("cli._real_work", "cli._specimens", "cli._table", "cli.bench"),
-    ("cli.demo",),
-    ("cli",),
-)
-
 COMPILED = "_core"
 
-# A layer may choose among its own implementations, above it, when it is called.
-CHOICES = {
-    ("_binding", "_binding_cffi"),
-    ("_binding", "_binding_ctypes"),
-    ("_wakeup", "_wakeup_trio"),
-}
+# From the bottom up: rooms, and the public faces between them, each of which may use what is before
+# it. "" is the package itself.
+ORDER = (
+    "system",
+    "log",
+    "crash",
+    "errors",
+    "core",
+    "telemetry",
+    "filters",
+    "limits",
+    "breaker",
+    "sandbox",
+    "policy",
+    "binding",
+    "memory",
+    "buffer",
+    "sealing",
+    "process",
+    "loops",
+    "calls",
+    "inline",
+    "executor",
+    "library",
+    "futures",
+    "supervision",
+    "testing",
+    "",
+    "bench",
+    "cli",
+)
 
-HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+HEIGHT = {name: height for height, name in enumerate(ORDER)}
+
+# Loaded by path where the package must not be, and importing nothing of it.
+ALONE = (
+    "process.child",
+    "process.child_python",
+    "process.message",
+    "bench._bare.aionif_bench_work",
+)
+
+# The loops do not know each other.
+LOOPS = ("loops.on_asyncio", "loops.on_trio", "loops.on_thread")
 
 
 def modules() -> set[str]:
     files = (path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
     return {".".join(file.parts).removesuffix("__init__").removesuffix(".") for file in files}
+
+
+MODULES = sorted(modules())
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def tree_of(module: str) -> ast.Module:
@@ -136,7 +84,7 @@ def tree_of(module: str) -> ast.Module:
 
 
 def imports(node: ast.AST) -> Iterator[str]:
-    """What of this package is imported anywhere in `node`."""
+    """What of this package is imported anywhere in `node`: modules."""
     for found in ast.walk(node):
         if isinstance(found, ast.Import):
             names = [alias.name for alias in found.names]
@@ -153,34 +101,70 @@ def imports(node: ast.AST) -> Iterator[str]:
 
 
 def is_module(name: str) -> bool:
-    return name.removeprefix("aionif.") in {*HEIGHT, COMPILED}
+    return name.removeprefix("aionif.") in {*MODULES, COMPILED}
 
 
-def in_functions(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from imports(node)
+def points_up(module: str, imported: str) -> bool:
+    return HEIGHT[room_of(imported)] > HEIGHT[room_of(module)]
 
 
-def test_every_module_has_its_layer() -> None:
-    assert modules() == set(HEIGHT)
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Return the members of one circle of imports; empty if there is none."""
+    left = dict(graph)
+    while left:
+        free = [name for name, used in left.items() if not used & left.keys()]
+        if not free:
+            return sorted(left)
+        for name in free:
+            del left[name]
+    return []
 
 
-@pytest.mark.parametrize("module", HEIGHT)
+def test_every_room_has_its_place() -> None:
+    assert {room_of(module) for module in MODULES} == set(ORDER)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_no_import_points_up(module: str) -> None:
-    tree = tree_of(module)
-    for imported in set(imports(tree)) - {COMPILED}:
-        if (module, imported) in CHOICES:
-            assert imported in in_functions(tree), "it would import itself"
-        else:
-            assert HEIGHT[imported] < HEIGHT[module], f"{module or 'aionif'} imports {imported}"
+    for imported in set(imports(tree_of(module))) - {COMPILED}:
+        assert not points_up(module, imported), f"{module or 'aionif'} imports {imported}"
+
+
+def test_there_is_no_circle_within_a_room_either() -> None:
+    graph = {module: set(imports(tree_of(module))) & set(MODULES) for module in MODULES}
+    # A room's own file is loaded with each of its modules: what it shows of them is no circle.
+    for module, used in graph.items():
+        used -= {"", module}
+    assert not circle_in(graph)
+
+
+def test_a_wrong_import_would_be_seen() -> None:
+    assert points_up("loops.port", "calls.submit")
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("module", LOOPS)
+def test_loops_do_not_know_each_other(module: str) -> None:
+    assert not set(imports(tree_of(module))) & set(LOOPS)
+
+
+@pytest.mark.parametrize("module", ALONE)
+def test_what_is_loaded_alone_imports_nothing_of_the_package(module: str) -> None:
+    assert not set(imports(tree_of(module)))
+
+
+def test_every_room_says_what_it_is_for_and_may_use() -> None:
+    for room in ORDER:
+        if room and (PACKAGE / room).is_dir() and room not in ("bench", "cli", "errors", "futures"):
+            text = ast.get_docstring(tree_of(room)) or ""
+            assert "May use" in text or room == "testing", room
 
 
 def test_the_core_has_one_importer() -> None:
-    assert [module for module in HEIGHT if COMPILED in imports(tree_of(module))] == ["_native"]
+    assert [name for name in MODULES if COMPILED in imports(tree_of(name))] == ["core.native"]
 
 
-@pytest.mark.parametrize("module", [name for name in HEIGHT if not name.startswith("cli")])
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("cli")])
 def test_what_a_module_offers_is_a_tuple_in_order(module: str) -> None:
     loaded = importlib.import_module(f"aionif.{module}".removesuffix("."))
     offered = getattr(loaded, "__all__", ())

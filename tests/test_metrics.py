@@ -13,7 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aionif import NifBreaker, NifExecutor, NifPolicy, _census, _series
+from aionif import NifBreaker, NifExecutor, NifPolicy
+from aionif.telemetry import registry, series
 from aionif.telemetry.metrics import NifCollector
 from tests.supervising import Script
 from tests.support import gather, load_gallery, until
@@ -50,9 +51,9 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only calls of this test are counted."""
     for name in ("_members", "_ended"):
-        monkeypatch.setattr(_census, name, {})
-    monkeypatch.setattr(_census, "_names", set())
-    monkeypatch.setattr(_census, "_inline", _series.Series())
+        monkeypatch.setattr(registry, name, {})
+    monkeypatch.setattr(registry, "_names", set())
+    monkeypatch.setattr(registry, "_inline", series.Series())
 
 
 def scrape(**settings: Any) -> Samples:
@@ -251,7 +252,7 @@ def test_a_query_of_the_dashboard_finds_something(query: str) -> None:
 
 
 def test_outcomes_that_the_dashboard_asks_for_exist() -> None:
-    from aionif._series import FATES
+    from aionif.telemetry.series import FATES
 
     for query in queries():
         for values in re.findall(r"outcome=~?\"([^\"]*)\"", query):

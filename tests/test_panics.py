@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aionif import NifExecutor, NifPanic, NifSignal, call_nif, load
-from aionif._gallery import SPECIMENS, available
+from aionif.testing.gallery import SPECIMENS, available
 from tests.support import build_library, gather, load_gallery, run_on
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from aionif import (
     NifWorkerLost,
     load,
 )
-from aionif._zygote import _zygote
+from aionif.process.zygote import _zygote
 from tests import remote
 from tests.support import (
     DEADLINE,

@@ -17,7 +17,7 @@ from aionif import (
     NifRejected,
     load,
 )
-from aionif._zygote import _zygote
+from aionif.process.zygote import _zygote
 from tests import remote
 from tests.support import (
     DEADLINE,
@@ -68,8 +68,8 @@ def test_workers_that_die_at_their_start_are_not_started_for_ever(
 _PARENT = """
 import asyncio, os, sys, time
 from aionif import NifExecutor
-from aionif._zygote import _zygote
-from aionif._gallery import library_path
+from aionif.process.zygote import _zygote
+from aionif.testing.gallery import library_path
 from aionif import load
 async def main():
     add = load(library_path("c"), "long gallery_add(long, long);").gallery_add

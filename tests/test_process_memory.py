@@ -17,9 +17,9 @@ from aionif import (
     NifPolicy,
     NifSignal,
     Sandbox,
-    _shared,
     load,
 )
+from aionif.memory import shared
 from tests.support import (
     build_library,
     holdings,
@@ -244,14 +244,14 @@ def test_in_a_sandbox_no_memory_is_used_again(library: NifLibrary) -> None:
 
 def test_what_stays_warm_is_bounded_and_given_back() -> None:
     before = holdings().descriptors
-    warm = _shared.Warm()
+    warm = shared.Warm()
     for room in (40 << 20, *[1 << 20] * 50):
-        memories = [_shared.Memory(room, writable=False, warm=warm) for _ in range(3)]
+        memories = [shared.Memory(room, writable=False, warm=warm) for _ in range(3)]
         assert all(bytes(memory.view[0:4]) == bytes(4) for memory in memories)
         del memories
-    assert holdings().descriptors <= before + 2 * _shared._MOST_FILES
-    assert sum(file.length for file in warm._files) <= _shared._MOST_WARM
-    kept = _shared.Memory(1 << 20, writable=False, warm=warm)
+    assert holdings().descriptors <= before + 2 * shared._MOST_FILES
+    assert sum(file.length for file in warm._files) <= shared._MOST_WARM
+    kept = shared.Memory(1 << 20, writable=False, warm=warm)
     warm.close()
     assert holdings().descriptors <= before + 2
     del kept

@@ -18,18 +18,17 @@ import pytest
 from aionif import (
     NifArgumentError,
     NifExecutor,
-    _binding_cffi,
-    _binding_ctypes,
-    _packing,
     call_nif,
     load,
 )
-from aionif._abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
-from aionif._processor import HERE, PROCESSORS
+from aionif.binding import of_cffi, of_ctypes
+from aionif.binding.abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
+from aionif.process import packing
+from aionif.system.processor import HERE, PROCESSORS
 from tests.support import build_library, run_on
 
 if TYPE_CHECKING:
-    from aionif._processor import Processor
+    from aionif.system.processor import Processor
 
 CSRC = Path(__file__).parents[1] / "csrc" / "arch"
 X86_64, AARCH64 = PROCESSORS["x86_64"], PROCESSORS["aarch64"]
@@ -67,7 +66,7 @@ def test_there_are_as_many_registers_as_the_core_keeps(processor: Processor) -> 
 def test_this_processor_has_its_facts() -> None:
     assert any(Path(loader).exists() for loader in HERE.loaders)
     top = max(int(line.split("-")[1].split()[0], 16) for line in own_mappings())
-    assert top <= HERE.end_of_addresses == _packing._HIGHEST
+    assert top <= HERE.end_of_addresses == packing._HIGHEST
 
 
 def own_mappings() -> list[str]:
@@ -96,7 +95,7 @@ def test_a_struct_of_numbers_of_one_type_is_known_for_it() -> None:
 def shape_by_cffi(declaration: str) -> Shape:
     ffi = cffi.FFI()
     ffi.cdef(f"struct made {{ {declaration} }};")
-    return _binding_cffi.shape_of(ffi.typeof("struct made"))
+    return of_cffi.shape_of(ffi.typeof("struct made"))
 
 
 class Inner(ctypes.Structure):
@@ -130,7 +129,7 @@ class Extended(ctypes.Structure):
     ],
 )
 def test_both_libraries_types_have_the_same_shape(kind: Any, declaration: str) -> None:
-    assert _binding_ctypes._shape(kind) == shape_by_cffi(declaration)
+    assert of_ctypes._shape(kind) == shape_by_cffi(declaration)
 
 
 # ---- where things travel ----
@@ -241,7 +240,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     if HERE is AARCH64:
         return build_library(tmp_path, CODE, name="large")
-    for module in (_binding_cffi, _binding_ctypes):
+    for module in (of_cffi, of_ctypes):
         monkeypatch.setattr(module, "HERE", AARCH64)
         monkeypatch.setattr(module, "by_address", partial(by_address, on=AARCH64))
     return build_library(tmp_path, CODE, "-DBY_ADDRESS", name="large")

@@ -123,7 +123,7 @@ def test_rendering_of_deep_recursion() -> None:
 def test_rendering_with_an_unreadable_source(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aionif._report._SOURCE_LIMIT", 100)
+    monkeypatch.setattr("aionif.crash.report._SOURCE_LIMIT", 100)
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "directory").mkdir()
     (tmp_path / "large").write_text("x\n" * 100)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aionif import NifArgumentError, NifLimits, Sandbox
-from aionif._seal import compile_seal
 from aionif.sandbox import import_paths
+from aionif.sealing.seal import compile_seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

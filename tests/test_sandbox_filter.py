@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aionif import _profiles
-from aionif._bpf import (
+from aionif.filters import profiles
+from aionif.filters.bpf import (
     ALLOW,
     AUDIT_ARCH,
     KILL,
@@ -29,15 +29,15 @@ from aionif._bpf import (
     relocations,
     trap,
 )
-from aionif._profiles import GRANTS, MARK, PROFILES, program_of
-from aionif._syscalls import LAST, name_of, numbers
+from aionif.filters.profiles import GRANTS, MARK, PROFILES, program_of
+from aionif.filters.syscalls import LAST, name_of, numbers
 from tests import libseccomp
 from tests.libseccomp import PID, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aionif._processor import Machine
+    from aionif.system.processor import Machine
 
 Test.__test__ = False  # type: ignore[attr-defined] # pytest would take it for one of its own
 
@@ -125,7 +125,7 @@ def table_of(machine: Machine, policy: str) -> dict[int, tuple[Clause, ...]]:
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_profiles, "compile_filter", keep)
+        patch.setattr(profiles, "compile_filter", keep)
         program_of(machine, POLICIES[policy])
     return seen
 
@@ -269,7 +269,7 @@ def test_the_interpreter_refuses_what_it_does_not_know() -> None:
 
 
 def test_the_mark_is_the_cores() -> None:
-    from aionif._native import lib
+    from aionif.core.native import lib
 
     assert lib.AIONIF_SEAL_MARK == MARK
 

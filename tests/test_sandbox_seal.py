@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aionif import NifArgumentError, NifLimits, seal_process
-from aionif._native import lib
-from aionif._seal import compile_seal
+from aionif.core.native import lib
 from aionif.sandbox import Sandbox
+from aionif.sealing.seal import compile_seal
 from tests import children
 from tests.children import forbidden
 

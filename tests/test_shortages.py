@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from aionif import Buffer, NifArgumentError, NifExecutor, NifPolicy, NifRejected, call_nif, load
-from aionif._native import lib
-from aionif._shortage import explain, size_text
-from aionif._zygote import _zygote
+from aionif.core.native import lib
 from aionif.futures import NifProcessPoolExecutor
+from aionif.process.zygote import _zygote
+from aionif.system.shortage import explain, size_text
 from tests.scarce import limit, refuse, use_up_descriptors
 from tests.support import gather, run_child, run_on
 from tests.workers import workers_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aionif import NifArgumentError, NifSupervisor, NifTaskGroup, SupervisorReport, _log
+from aionif import NifArgumentError, NifSupervisor, NifTaskGroup, SupervisorReport, log
 from aionif.supervision.supervisor import running
 from tests.supervising import Boom, Script, settle
 
@@ -45,7 +45,7 @@ def test_a_handler_that_raises_is_detached_and_reported(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(_log, "warn", lambda event, **fields: events.append((event, fields)))
+    monkeypatch.setattr(log, "warn", lambda event, **fields: events.append((event, fields)))
     calls = []
 
     def handler(report: SupervisorReport) -> None:
@@ -77,7 +77,7 @@ def test_a_log_that_raises_breaks_nothing(
     def broken(*_: Any, **__: Any) -> None:
         raise Boom("log")
 
-    monkeypatch.setattr(_log, "warn", broken)
+    monkeypatch.setattr(log, "warn", broken)
 
     async def main() -> None:
         script = Script()

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from aionif import Backoff, MaxRestartsExceeded, NifArgumentError, _census
+from aionif import Backoff, MaxRestartsExceeded, NifArgumentError
+from aionif.telemetry import registry
 from tests.supervising import Boom, Clock, Script, settle, states
 from tests.support import until
 
@@ -47,7 +48,7 @@ def test_as_many_as_allowed_then_one_more(run: Any) -> None:
 
 def test_restarts_of_all_supervisors_are_counted_for_metrics(run: Any) -> None:
     async def main() -> None:
-        before = _census.supervisor_restarts()
+        before = registry.supervisor_restarts()
         script = Script()
         async with (
             script.supervisor(script.children("ab"), strategy="one_for_all") as one,
@@ -56,8 +57,8 @@ def test_restarts_of_all_supervisors_are_counted_for_metrics(run: Any) -> None:
             for name in "abc":
                 await script.crash(name)
             assert (one.restarts, other.restarts) == (2, 1)
-            assert _census.supervisor_restarts() - before == 3
-        assert _census.supervisor_restarts() - before == 3
+            assert registry.supervisor_restarts() - before == 3
+        assert registry.supervisor_restarts() - before == 3
 
     run(main)
 

@@ -16,7 +16,7 @@ from aionif import (
     NifSupervisor,
     load,
 )
-from aionif._gallery import library_path
+from aionif.testing.gallery import library_path
 from tests.supervising import Boom, Script, settle, states
 from tests.support import until
 

@@ -15,8 +15,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from aionif import _elf, _symbols
-from aionif._symbols import build_id, symbolise
+from aionif.crash import elf
+from aionif.crash import symbols as symbols_module
+from aionif.crash.symbols import build_id, symbolise
 from aionif.errors import Frame, Inlined
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def frame(library: Path, symbols: dict[str, tuple[int, int]]) -> Frame:
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
-    _symbols._cache.clear()
+    symbols_module._cache.clear()
     yield
-    _symbols._cache.clear()
+    symbols_module._cache.clear()
 
 
 def symbolise_one(frame: Frame) -> Frame:
@@ -149,7 +150,7 @@ def test_damaged_elf_files_raise_nothing_and_leak_nothing(
             content[dice.choice(part)] = dice.randrange(256)
         path.write_bytes(content[: dice.choice((None, dice.randrange(len(whole))))])
         build_id(str(path))
-        _elf.symbols_at(str(path), [frame.offset or 0, 0, (1 << 64) - 1])
+        elf.symbols_at(str(path), [frame.offset or 0, 0, (1 << 64) - 1])
     assert open_descriptors() == descriptors
 
 
@@ -161,8 +162,8 @@ def test_of_several_names_at_one_address_the_plain_one_is_given(
     library: Path, symbols: dict[str, tuple[int, int]]
 ) -> None:
     start, size = symbols["fetch"]
-    assert _elf.symbols_at(str(library), [start]) == {start: _elf.Symbol("fetch", start, size)}
-    assert start + size not in _elf.symbols_at(str(library), [start + size - 1, start + size])
+    assert elf.symbols_at(str(library), [start]) == {start: elf.Symbol("fetch", start, size)}
+    assert start + size not in elf.symbols_at(str(library), [start + size - 1, start + size])
 
 
 # --- tools that fail ----------------------------------------------------------------------------
@@ -193,9 +194,9 @@ def test_a_failing_tool_is_logged_and_names_are_still_found(
     reason: str,
 ) -> None:
     fake_tool(tmp_path, "addr2line", script)
-    monkeypatch.setattr(_symbols, "_TOOLS", _symbols._TOOLS[:1])
+    monkeypatch.setattr(symbols_module, "_TOOLS", symbols_module._TOOLS[:1])
     if "sleep" in script:
-        monkeypatch.setattr(_symbols, "_TOOL_SECONDS", 0.5)
+        monkeypatch.setattr(symbols_module, "_TOOL_SECONDS", 0.5)
     path = os.environ["PATH"]
     monkeypatch.setenv("PATH", f"{tmp_path}:{path}")
     with capture_logs() as logs:
@@ -237,7 +238,7 @@ def test_a_tool_gets_neither_preloads_nor_debuginfod(
 # --- cost ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tool", _symbols._TOOLS, ids=lambda tool: tool[0])
+@pytest.mark.parametrize("tool", symbols_module._TOOLS, ids=lambda tool: tool[0])
 def test_one_run_for_all_frames_of_a_module_and_none_for_known_ones(
     frame: Frame,
     tmp_path: Path,
@@ -246,9 +247,9 @@ def test_one_run_for_all_frames_of_a_module_and_none_for_known_ones(
 ) -> None:
     if shutil.which(tool[0]) is None:
         pytest.skip(f"{tool[0]} is not installed")
-    monkeypatch.setattr(_symbols, "_TOOLS", (tool,))
+    monkeypatch.setattr(symbols_module, "_TOOLS", (tool,))
     runs = []
-    original = _symbols._run
+    original = symbols_module._run
 
     def recording(
         command: list[str], addresses: list[int], deadline: float
@@ -256,7 +257,7 @@ def test_one_run_for_all_frames_of_a_module_and_none_for_known_ones(
         runs.append(Path(command[0]).name)
         return original(command, addresses, deadline)
 
-    monkeypatch.setattr(_symbols, "_run", recording)
+    monkeypatch.setattr(symbols_module, "_run", recording)
     copies = [shutil.copy(str(frame.module), tmp_path / name) for name in ("a.so", "b.so")]
     frames = [
         replace(frame, module=str(copy), offset=(frame.offset or 0) + step)
@@ -274,7 +275,7 @@ def test_one_run_for_all_frames_of_a_module_and_none_for_known_ones(
 
 
 def test_the_cache_is_bounded(frame: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_symbols, "_TOOLS", ())
-    monkeypatch.setattr(_symbols, "_CACHE_SIZE", 10)
+    monkeypatch.setattr(symbols_module, "_TOOLS", ())
+    monkeypatch.setattr(symbols_module, "_CACHE_SIZE", 10)
     symbolise([replace(frame, offset=offset) for offset in range(50)])
-    assert len(_symbols._cache) == 10
+    assert len(symbols_module._cache) == 10

@@ -14,8 +14,8 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from aionif import _symbols
-from aionif._symbols import build_id, symbolise
+from aionif.crash import symbols
+from aionif.crash.symbols import build_id, symbolise
 from aionif.errors import CrashReport, Frame, Inlined
 
 if TYPE_CHECKING:
@@ -123,13 +123,13 @@ def cxx_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
-    _symbols._cache.clear()
+    symbols._cache.clear()
     yield
-    _symbols._cache.clear()
+    symbols._cache.clear()
     structlog.reset_defaults()  # capture_logs leaves it configured, for the tests that follow
 
 
-TOOLS = {name: (name, options) for name, options in _symbols._TOOLS}
+TOOLS = {name: (name, options) for name, options in symbols._TOOLS}
 
 
 @pytest.fixture(params=TOOLS)
@@ -138,13 +138,13 @@ def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     name: str = request.param
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed")
-    monkeypatch.setattr(_symbols, "_TOOLS", (TOOLS[name],))
+    monkeypatch.setattr(symbols, "_TOOLS", (TOOLS[name],))
     return name
 
 
 @pytest.fixture
 def no_tool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_symbols, "_TOOLS", (("no-such-symboliser", ()),))
+    monkeypatch.setattr(symbols, "_TOOLS", (("no-such-symboliser", ()),))
 
 
 def frame_at(library: Path, offset: int, *, is_return_address: bool = False) -> Frame:
@@ -252,7 +252,7 @@ def test_a_name_stays_mangled_where_there_is_no_demangler(
     cxx_library: Path, no_tool: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del no_tool
-    monkeypatch.setattr(_symbols, "_demangler", lambda: None)
+    monkeypatch.setattr(symbols, "_demangler", lambda: None)
     found = symbolise_one(frame_at(cxx_library, symbols_of(cxx_library)[POKE][0]))
     assert found.symbol == POKE
 
@@ -290,7 +290,7 @@ def test_rust_names_and_lines(tmp_path: Path, options: tuple[str, ...]) -> None:
     ],
 )
 def test_demangling(mangled: str, name: str) -> None:
-    assert _symbols._demangled(mangled) == name
+    assert symbols._demangled(mangled) == name
 
 
 # --- what must not be claimed -------------------------------------------------------------------
@@ -346,7 +346,7 @@ def test_a_file_replaced_during_the_lookup_is_not_believed(
 ) -> None:
     library = build(tmp_path, "probe.c", C_SOURCE)
     frame = frame_at(library, symbols_of(library)["outer"][0])
-    original = _symbols._ask_tools
+    original = symbols._ask_tools
 
     def replacing(
         path: str, addresses: list[int], deadline: float
@@ -356,7 +356,7 @@ def test_a_file_replaced_during_the_lookup_is_not_believed(
         Path(copy).replace(library)
         return answer
 
-    monkeypatch.setattr(_symbols, "_ask_tools", replacing)
+    monkeypatch.setattr(symbols, "_ask_tools", replacing)
     assert symbolise_one(frame) == frame
     monkeypatch.undo()
     assert symbolise_one(frame).symbol == "outer"
@@ -407,12 +407,12 @@ def test_off_the_loop(c_library: Path, backend: str, monkeypatch: pytest.MonkeyP
             group.cancel_scope.cancel()
         return result
 
-    original = _symbols._ask_tools
+    original = symbols._ask_tools
 
     def slow(path: str, addresses: list[int], deadline: float) -> dict[int, list[Inlined]] | None:
         time.sleep(0.1)
         return original(path, addresses, deadline)
 
-    monkeypatch.setattr(_symbols, "_ask_tools", slow)
+    monkeypatch.setattr(symbols, "_ask_tools", slow)
     assert anyio.run(main, backend=backend) == report.symbolise()
     assert len(ticks) >= 5

@@ -18,11 +18,11 @@ from aionif import (
     NifSignal,
     NifTaskGroup,
     NifTimeout,
-    _log,
     load,
+    log,
 )
-from aionif._gallery import library_path
 from aionif.supervision import task_group
+from aionif.testing.gallery import library_path
 from tests.supervising import Boom, cancelled_after, settle
 from tests.support import gather, until
 
@@ -194,7 +194,7 @@ def test_on_failure(run: Any, probe: Any) -> None:
 
 def test_a_handler_that_raises_is_detached(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    monkeypatch.setattr(_log, "warn", lambda event, **_: events.append(event))
+    monkeypatch.setattr(log, "warn", lambda event, **_: events.append(event))
 
     def handler(_: Any) -> None:
         raise Boom
@@ -289,7 +289,7 @@ def test_start(run: Any) -> None:
 def test_a_bounded_number_is_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_group, "_MOST_KEPT", 3)
     events: list[str] = []
-    monkeypatch.setattr(_log, "warn", lambda event, **_: events.append(event))
+    monkeypatch.setattr(log, "warn", lambda event, **_: events.append(event))
 
     async def main() -> None:
         with pytest.raises(ExceptionGroup) as raised:
@@ -308,7 +308,7 @@ def test_failures_of_a_cancelled_group_are_logged(
 ) -> None:
     """Cancellation from outside has to come out as such."""
     events: list[str] = []
-    monkeypatch.setattr(_log, "warn", lambda event, **_: events.append(event))
+    monkeypatch.setattr(log, "warn", lambda event, **_: events.append(event))
 
     async def main() -> None:
         with anyio.CancelScope() as scope:

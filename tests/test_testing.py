@@ -18,8 +18,8 @@ import anyio
 import pytest
 
 import aionif
-from aionif import _gallery, testing
-from aionif.testing import assert_no_leaks, holdings, kinds, provoke, provoke_inline
+from aionif import testing
+from aionif.testing import assert_no_leaks, gallery, holdings, kinds, provoke, provoke_inline
 from tests import support
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def provoke_all(backend: str) -> None:
     """In a child. Print the kinds that came to something else than the gallery lists."""
     for kind in sorted(kinds(), key=lambda kind: kind.endswith("_locked")):
         came_to = outcome_of(support.run_on, backend, provoke, kind)
-        if came_to != _gallery.SPECIMENS[kind].outcome:
+        if came_to != gallery.SPECIMENS[kind].outcome:
             print(kind, came_to, flush=True)
     print("end", flush=True)
     os._exit(0)  # exit() would want locks that are held
@@ -63,7 +63,7 @@ def provoke_all(backend: str) -> None:
 def provoke_all_inline() -> None:
     for kind in kinds():
         came_to = outcome_of(provoke_inline, kind)
-        if came_to != _gallery.SPECIMENS[kind].outcome:
+        if came_to != gallery.SPECIMENS[kind].outcome:
             print(kind, came_to, flush=True)
         if blocked := signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             print(kind, "left signals blocked:", blocked, flush=True)
@@ -79,7 +79,7 @@ def test_provoke_raises_what_the_kind_says(run: Callable[..., Any], kind: str) -
     with pytest.raises(HARMLESS[kind]) as caught:
         run(provoke, kind)
     assert type(caught.value) is HARMLESS[kind]
-    assert caught.value.function == _gallery.SPECIMENS[kind].symbol
+    assert caught.value.function == gallery.SPECIMENS[kind].symbol
     assert caught.value.tier == "thread"
 
 
@@ -147,7 +147,7 @@ def test_a_timeout_can_be_given(run: Callable[..., Any]) -> None:
 
 def test_kinds_are_those_that_can_be_called_here() -> None:
     assert "segv_read" in kinds()
-    assert set(kinds()) == {s.name for s in _gallery.available() if s.outcome != "death"}
+    assert set(kinds()) == {s.name for s in gallery.available() if s.outcome != "death"}
 
 
 @pytest.mark.parametrize(
@@ -335,9 +335,10 @@ def test_nif_log_does_not_depend_on_how_logging_is_set_up(
             assert "nif_panic" in seen
 
         def test_no_longer(capsys):
-            from aionif import _log, _notices
-            assert _notices.warn is _log.warn
-            assert _log.warn.__qualname__ == "warn"
+            from aionif import log
+            from aionif.loops import core_events
+            assert core_events.warn is log.warn
+            assert log.warn.__qualname__ == "warn"
         """,
     )
     assert "2 passed" in output, output

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from aionif import NifExecutor, NifSignal, NifTimeout, execute_nif
-from aionif._caller import Caller
+from aionif.calls.caller import Caller
 from aionif.telemetry import tracing
 from tests.support import DEADLINE, load_gallery
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aionif._window import Window
+from aionif.calls.window import Window
 
 
 @pytest.mark.parametrize(

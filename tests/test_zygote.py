@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from aionif import NifExecutor, NifRejected, _zygote, load
+from aionif import NifExecutor, NifRejected, load
+from aionif.process import zygote
 from tests.scarce import refuse
 from tests.support import run_child, run_on
 
@@ -55,7 +56,7 @@ def test_an_interpreter_that_does_not_serve(program: str, says: str, tmp_path: P
 
 
 def start_with(program: str) -> None:
-    _zygote._SECONDS = 0.5
+    zygote._SECONDS = 0.5
     real = sys.executable
     absolute = load("libc.so.6", LIBC).abs
 
@@ -69,7 +70,7 @@ def start_with(program: str) -> None:
                 except NifRejected as error:
                     print(error.reason)
             sys.executable = real
-            _zygote._SECONDS = 60
+            zygote._SECONDS = 60
             for attempt in range(3):
                 try:
                     print(await executor.execute_nif(absolute, -1))

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aionif
-from aionif._binding import NifFunction, bind, is_foreign
-from aionif._native import ffi
+from aionif.binding.choose import bind, is_foreign
+from aionif.binding.plan import NifFunction
+from aionif.core.native import ffi
 from aionif.errors import NifError
 
 if TYPE_CHECKING:

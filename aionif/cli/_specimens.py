@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import aionif
-from aionif import _gallery
 from aionif.cli._calls import Row
+from aionif.testing import gallery
 
 if TYPE_CHECKING:
-    from aionif._gallery import Language, Specimen
+    from aionif.testing.gallery import Language, Specimen
 
 __all__ = ("call", "functions", "missing", "runnable", "section")
 
@@ -31,7 +31,7 @@ _LANGUAGES: dict[Language, str] = {
 
 def runnable() -> list[Specimen]:
     """Return the specimens to call, in order: those that leave a lock held come last."""
-    found = [specimen for specimen in _gallery.available() if specimen.outcome != "death"]
+    found = [specimen for specimen in gallery.available() if specimen.outcome != "death"]
     return sorted(found, key=lambda specimen: specimen.name in _LAST)
 
 
@@ -47,7 +47,7 @@ def missing() -> list[str]:
     sentences = []
     for language in _LANGUAGES:
         try:
-            _gallery.library_path(language)
+            gallery.library_path(language)
         except FileNotFoundError as reason:
             sentences.append(str(reason))
     return sentences
@@ -59,7 +59,7 @@ def functions(specimens: list[Specimen]) -> dict[str, Any]:
     for language in {specimen.language for specimen in specimens}:
         of_language = [specimen for specimen in specimens if specimen.language == language]
         library = aionif.load(
-            _gallery.library_path(language), "\n".join(specimen.cdef for specimen in of_language)
+            gallery.library_path(language), "\n".join(specimen.cdef for specimen in of_language)
         )
         loaded |= {specimen.name: getattr(library, specimen.symbol) for specimen in of_language}
     return loaded

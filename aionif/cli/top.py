@@ -14,8 +14,7 @@ from collections import Counter
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-from aionif._breakers import STATES
-from aionif._series import Histogram
+from aionif.telemetry.series import BREAKER_STATES, Histogram
 from aionif.telemetry.top import socket_path
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def _breakers(now: Snapshot) -> Table:
     rows = []
     for name, executor in now["executors"].items():
         for each in executor["breakers"]:
-            states = [state for state in STATES if each.get(state)]
+            states = [state for state in BREAKER_STATES if each.get(state)]
             text = ", ".join(state.replace("_", " ") for state in states)
             rows.append((states == ["closed"], name, each["function"], text, each["openings"]))
     for _, name, function, text, openings in sorted(rows):  # what is not closed comes first

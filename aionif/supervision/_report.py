@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from aionif import _log
+from aionif import log
 from aionif.supervision.errors import describe
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def offender_of(spec: ChildSpec) -> dict[str, Any]:
 
 def log_report(report: SupervisorReport) -> None:
     """Log a report as a warning."""
-    _log.warn(
+    log.warn(
         "supervisor_report",
         supervisor=report.supervisor,
         error_context=report.error_context,
@@ -91,7 +91,7 @@ class Handler:
         name = getattr(function, "__qualname__", None) or repr(function)
         fields = {"handler": name, "kind": self._what, "reason": describe(error)}
         try:
-            _log.warn("handler_detached", **fields)
+            log.warn("handler_detached", **fields)
         except Exception:  # noqa: BLE001 - the log is what fails: logging keeps its own errors
             _standard.warning("handler_detached %s", fields, extra={"nif": fields})
 

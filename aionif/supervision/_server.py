@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 from anyio import CancelScope, Event
 
-from aionif import _census
-from aionif._window import Window
+from aionif.calls.window import Window
 from aionif.errors import NifArgumentError, NifClosed, NifRejected
 from aionif.supervision._child import Child, Life
 from aionif.supervision._keeper import Keeper
 from aionif.supervision.errors import MaxRestartsExceeded, RestartRecord, describe
+from aionif.telemetry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -290,7 +290,7 @@ class Server(Keeper):
             self._give_up(child, error)
             return
         self.restarts += 1
-        _census.count_supervisor_restart()
+        registry.count_supervisor_restart()
         child.failures += 1
         group = self._group_of(child)
         await self._stop_each(reversed(group))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
-from aionif._checks import check_choice, check_count, check_seconds, check_span
-from aionif._submit import plan_of
+from aionif.calls.submit import plan_of
 from aionif.errors import NifArgumentError
+from aionif.errors.checks import check_choice, check_count, check_seconds, check_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from weakref import WeakSet
 import anyio
 from anyio import get_cancelled_exc_class
 
-from aionif._checks import check_callable
 from aionif.errors import NifClosed
+from aionif.errors.checks import check_callable
 from aionif.supervision._report import Reporter, SupervisorReport
 from aionif.supervision._server import Server, state_of
 from aionif.supervision.spec import (

@@ -18,9 +18,9 @@ import anyio
 from anyio import CancelScope, Event
 from anyio.abc import TaskStatus
 
-from aionif import _log
-from aionif._checks import check_callable, check_seconds
+from aionif import log
 from aionif.errors import NifError
+from aionif.errors.checks import check_callable, check_seconds
 from aionif.executor import execute_nif
 from aionif.policy import check_policy
 from aionif.supervision._report import Handler
@@ -309,7 +309,7 @@ def _is_contained(error: BaseException | None) -> TypeGuard[Failure]:
 
 
 def _log_failure(failure: Failure) -> None:
-    _log.warn("task_group_failure", reason=describe(failure))
+    log.warn("task_group_failure", reason=describe(failure))
 
 
 def _name_of(func: Any) -> str | None:

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aionif.supervision.supervisor import running
+from aionif.telemetry import sources
 
 if TYPE_CHECKING:
     from aionif.supervision.spec import ChildInfo
@@ -79,3 +80,6 @@ class _Teller:
         if child.supervisor is not None and id(child.supervisor) in self._running and self._left:
             node["supervisor"] = self._tell(child.supervisor)
         return node
+
+
+sources.supervision_tree = supervision_tree

@@ -22,15 +22,14 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from aionif import _census
-from aionif._breakers import STATES
-from aionif._native import lib
-from aionif._series import BOUNDS, FATES, RESTARTS, Tally
+from aionif.core.native import lib
+from aionif.telemetry import registry
+from aionif.telemetry.series import BOUNDS, BREAKER_STATES, FATES, RESTARTS, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from aionif._census import Totals
+    from aionif.telemetry.registry import Totals
 
 __all__ = ("NifCollector",)
 
@@ -60,27 +59,27 @@ class NifCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the counts as they are now."""
-        return list(self._families(_census.census()))
+        return list(self._families(registry.totals()))
 
-    def _families(self, census: Mapping[str, Totals]) -> Iterator[Metric]:
-        yield _calls(census)
-        yield self._histogram(census, "call_duration", "Time that native calls ran.", "run")
-        yield self._histogram(census, "queue_wait", "Time that calls waited to be run.", "queue")
-        yield from _gauges(census)
-        yield from _failures(census)
-        yield _restarts(census)
-        yield from _breakers(census)
+    def _families(self, by_name: Mapping[str, Totals]) -> Iterator[Metric]:
+        yield _calls(by_name)
+        yield self._histogram(by_name, "call_duration", "Time that native calls ran.", "run")
+        yield self._histogram(by_name, "queue_wait", "Time that calls waited to be run.", "queue")
+        yield from _gauges(by_name)
+        yield from _failures(by_name)
+        yield _restarts(by_name)
+        yield from _breakers(by_name)
         yield CounterMetricFamily(
             "aionif_supervisor_restarts",
             "Children that supervisors have restarted.",
-            value=_census.supervisor_restarts(),
+            value=registry.supervisor_restarts(),
         )
 
     def _histogram(
-        self, census: Mapping[str, Totals], name: str, text: str, of: str
+        self, by_name: Mapping[str, Totals], name: str, text: str, of: str
     ) -> HistogramMetricFamily:
         family = HistogramMetricFamily(f"aionif_{name}_seconds", text, labels=self._labels)
-        for labels, tally in self._tallies(census).items():
+        for labels, tally in self._tallies(by_name).items():
             counts: list[int] = getattr(tally, of)
             up_to = list(accumulate(counts))
             buckets = [(f"{BOUNDS[index]:.12g}", up_to[index]) for index in _EXPORTED]
@@ -88,21 +87,21 @@ class NifCollector(Collector):
             family.add_metric(labels, [*buckets, ("+Inf", up_to[-1])], sum_value=total)
         return family
 
-    def _tallies(self, census: Mapping[str, Totals]) -> dict[tuple[str, ...], Tally]:
+    def _tallies(self, by_name: Mapping[str, Totals]) -> dict[tuple[str, ...], Tally]:
         found: dict[tuple[str, ...], Tally] = {} if self._labels else {(): Tally()}
-        for pool, totals in census.items():
+        for pool, totals in by_name.items():
             for (function, _), tally in totals.functions.items():
                 labels = (pool, function) if self._labels else ()
                 found.setdefault(labels, Tally()).merge(tally)
         return found
 
 
-def _calls(census: Mapping[str, Totals]) -> Metric:
+def _calls(by_name: Mapping[str, Totals]) -> Metric:
     family = CounterMetricFamily(
         "aionif_calls", "Native calls that have ended.", labels=("pool", "function", "outcome")
     )
     counts: Counter[tuple[str, str, str]] = Counter()
-    for pool, totals in census.items():
+    for pool, totals in by_name.items():
         for (function, _), tally in totals.functions.items():  # of any library
             for outcome, count in zip(FATES, tally.fates, strict=True):
                 counts[pool, function, outcome] += count
@@ -112,9 +111,9 @@ def _calls(census: Mapping[str, Totals]) -> Metric:
     return family
 
 
-def _gauges(census: Mapping[str, Totals]) -> Iterator[Metric]:
+def _gauges(by_name: Mapping[str, Totals]) -> Iterator[Metric]:
     counts: Counter[str] = Counter()
-    for totals in census.values():
+    for totals in by_name.values():
         counts.update(totals.counts)
     for name, text, value in (
         ("calls_in_flight", "Calls accepted that have not ended.", ("queued", "running")),
@@ -134,9 +133,9 @@ def _gauges(census: Mapping[str, Totals]) -> Iterator[Metric]:
     )
 
 
-def _failures(census: Mapping[str, Totals]) -> Iterator[Metric]:
+def _failures(by_name: Mapping[str, Totals]) -> Iterator[Metric]:
     whole = Tally()
-    for totals in census.values():
+    for totals in by_name.values():
         for tally in totals.functions.values():
             whole.merge(tally)
     crashes = CounterMetricFamily(
@@ -153,17 +152,17 @@ def _failures(census: Mapping[str, Totals]) -> Iterator[Metric]:
     yield timeouts
 
 
-def _restarts(census: Mapping[str, Totals]) -> Metric:
+def _restarts(by_name: Mapping[str, Totals]) -> Metric:
     family = CounterMetricFamily(
         "aionif_worker_restarts", "Workers that had to be replaced.", labels=("reason",)
     )
     for reason in RESTARTS:
-        total = sum(totals.restarts.get(reason, 0) for totals in census.values())
+        total = sum(totals.restarts.get(reason, 0) for totals in by_name.values())
         family.add_metric((reason,), total)
     return family
 
 
-def _breakers(census: Mapping[str, Totals]) -> Iterator[Metric]:
+def _breakers(by_name: Mapping[str, Totals]) -> Iterator[Metric]:
     states = GaugeMetricFamily(
         "aionif_breakers", "Circuit breakers in each state.", labels=("pool", "function", "state")
     )
@@ -171,9 +170,9 @@ def _breakers(census: Mapping[str, Totals]) -> Iterator[Metric]:
         "aionif_breaker_openings", "Times a breaker has opened.", labels=("pool", "function")
     )
     counts: Counter[tuple[str, str, str]] = Counter()
-    for pool, totals in census.items():
+    for pool, totals in by_name.items():
         for (function, _), found in totals.breakers.items():  # of any library
-            for what in (*STATES, "openings"):
+            for what in (*BREAKER_STATES, "openings"):
                 counts[pool, function, what] += found[what]
     for (pool, function, what), count in counts.items():
         if what == "openings":

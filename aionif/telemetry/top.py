@@ -22,11 +22,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from aionif import _census
-from aionif._crash import taints
-from aionif._native import lib
-from aionif._series import FATES, Tally
-from aionif.supervision.tree import supervision_tree
+from aionif.core.taints import taints_now
+from aionif.telemetry import registry, sources
+from aionif.telemetry.series import FATES, Tally
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -131,14 +129,14 @@ def _snapshot() -> dict[str, Any]:
                 for (function, library), counts in totals.breakers.items()
             ],
         }
-        for name, totals in _census.census().items()
+        for name, totals in registry.totals().items()
     }
     return {
         "pid": os.getpid(),
         "time": time.monotonic(),
-        "tainted": taints(lib.aionif_taint()),
+        "tainted": taints_now(),
         "executors": executors,
-        "supervisors": supervision_tree(),
+        "supervisors": sources.supervision_tree(),
     }
 
 

@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
-from aionif._caller import Caller
-from aionif._wakeup import current_seat
 from aionif.errors import NifCrash, NifError, NifSignal
+from aionif.telemetry import sources
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from aionif.policy import NifPolicy
-
 __all__ = ("instrument", "uninstrument")
 
-_plain = Caller.execute_nif
+_plain = sources.caller.execute_nif
 
 
 def instrument(tracer_provider: TracerProvider | None = None) -> None:
@@ -48,16 +45,12 @@ def uninstrument() -> None:
 
 
 def _replace(method: Callable[..., Awaitable[Any]]) -> None:
-    Caller.execute_nif = method  # type: ignore[method-assign, assignment]
+    sources.caller.execute_nif = method
 
 
 def _traced(tracer: Tracer) -> Callable[..., Awaitable[Any]]:
     async def execute_nif(
-        self: Caller,
-        fn: Any,
-        *args: Any,
-        timeout: float | None = None,
-        policy: NifPolicy | None = None,
+        self: Any, fn: Any, *args: Any, timeout: float | None = None, policy: Any = None
     ) -> Any:
         name = str(getattr(fn, "name", None) or getattr(fn, "__name__", None) or "function")
         with tracer.start_as_current_span(
@@ -80,10 +73,10 @@ def _traced(tracer: Tracer) -> Callable[..., Awaitable[Any]]:
 
 def _note_times(span: Span) -> None:
     """Right after a call's end, when nothing has run in this thread since."""
-    door = current_seat().door
-    if door.run_ns > 0:  # else it ran inline, where nothing is measured
-        span.set_attribute("aionif.queue_time", max(door.queue_ns, 0) / 1e9)
-        span.set_attribute("aionif.run_time", door.run_ns / 1e9)
+    times = sources.call_times()
+    if times is not None:
+        span.set_attribute("aionif.queue_time", times[0])
+        span.set_attribute("aionif.run_time", times[1])
 
 
 def _note_failure(span: Span, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-/* The door and the invocation on aarch64; x86_64.S says what each is for.
+/* The slot and the invocation on aarch64; x86_64.S says what each is for.
  *
  *   worker's stack                        guarded stack (stack.c)
  *   | caller of invoke     |              | stack words of the call   |  <- stack_top, 16-aligned

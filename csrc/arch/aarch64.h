@@ -21,7 +21,7 @@
 
 /* The registers that may carry arguments. Vector registers are kept whole: long double has sixteen
  * bytes. A struct of more than sixteen is passed as the address of a copy, which is not followed: who
- * makes the call keeps the copy until the call is over (aionif/_binding_cffi.py). */
+ * makes the call keeps the copy until the call is over (aionif/binding/of_cffi.py). */
 struct aionif__registers {
     uint64_t integer[AIONIF__INTEGER_REGISTERS];  /* x0..x7 */
     uint64_t indirect;                            /* x8: where a struct in memory is returned */

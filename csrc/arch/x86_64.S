@@ -1,4 +1,4 @@
-/* The door and the invocation on x86-64.
+/* The slot and the invocation on x86-64.
  *
  * aionif_thunk     the address that stands in for every native function when cffi or ctypes calls
  *                  it. It stores the argument registers, asks aionif__enter what is to be done with

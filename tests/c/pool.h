@@ -1,7 +1,7 @@
-/* A pool and an event loop, as small as they can be: what Python does around door.h's calls. */
+/* A pool and an event loop, as small as they can be: what Python does around slot.h's calls. */
 #ifndef POOL_H
 #define POOL_H
-#include "door.h"
+#include "slot.h"
 
 #include <poll.h>
 
@@ -30,7 +30,7 @@ static inline struct aionif_pool_settings pool_settings(uint32_t workers) {
 static inline struct aionif_pool *pool_open(struct aionif_pool_settings settings) {
     if (!pool_port) {
         pool_port = aionif_port_open();
-        door->port = pool_port;
+        slot->port = pool_port;
     }
     struct aionif_pool *pool = aionif_pool_open(&settings);
     if (!pool || !pool_port) {
@@ -41,8 +41,8 @@ static inline struct aionif_pool *pool_open(struct aionif_pool_settings settings
 }
 
 static inline void pool_take_notices(void) {
-    struct aionif_notice notice;
-    while (aionif_take_notice(&notice)) {
+    struct aionif_core_event notice;
+    while (aionif_take_core_event(&notice)) {
         pool_notices |= 1u << notice.kind;
     }
 }
@@ -60,7 +60,7 @@ static inline bool pool_collect(void) {
     uint64_t events[POOL_ROOM];
     int got = aionif_collect(pool_port, events, POOL_ROOM);
     for (int i = 0; i < got / 2 && pool_event_count < POOL_KEPT_EVENTS; i++) {
-        if ((events[i] & 0xff) == AIONIF_EVENT_NOTICE) {
+        if ((events[i] & 0xff) == AIONIF_EVENT_CORE) {
             pool_take_notices();
         } else {
             pool_events[pool_event_count++] = events[i];
@@ -111,26 +111,26 @@ static inline struct pool_request *pool_request_address(struct aionif_pool *pool
     struct pool_request *request = calloc(1, sizeof *request);
     request->next = pool_requests;
     pool_requests = request;
-    request->plan = (struct aionif_plan){.function = function, .stack_words = DOOR_STACK_WORDS};
+    request->plan = (struct aionif_plan){.function = function, .stack_words = SLOT_STACK_WORDS};
     request->target = (struct aionif_target){.plan = &request->plan, .pool = pool, .watch = 1};
     return request;
 }
 
-/* Submits a call with up to four integer arguments. Its id, or 0 and door->outcome says why. What
+/* Submits a call with up to four integer arguments. Its id, or 0 and slot->outcome says why. What
  * ended while it was watched counts as an event too. */
 static inline uint64_t pool_submit(struct pool_request *request, long a, long b, long c, long d) {
-    door->target = &request->target;
+    slot->target = &request->target;
     long value = THROUGH(long(long, long, long, long, ...))(a, b, c, d);
     (void)value;
-    if (door->outcome == AIONIF_PENDING) {
-        return door->call;
+    if (slot->outcome == AIONIF_PENDING) {
+        return slot->call;
     }
     return 0;
 }
 
 /* The result of a call that has returned. */
 static inline long pool_result(uint64_t call) {
-    door->replay = call;
+    slot->replay = call;
     return THROUGH(long(void))();
 }
 

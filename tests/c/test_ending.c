@@ -55,9 +55,9 @@ static struct pool_request *request_of(struct aionif_pool *pool, void *function,
     request_of(pool, (void *)(function), on_timeout, on_cancel)
 
 static uint64_t submit_with_timeout(struct pool_request *request, long milliseconds) {
-    door->timeout_ns = milliseconds * MILLISECOND;
+    slot->timeout_ns = milliseconds * MILLISECOND;
     uint64_t call = pool_submit(request, 0, 0, 0, 0);
-    CHECK_EQUAL(door->timeout_ns, 0);
+    CHECK_EQUAL(slot->timeout_ns, 0);
     return call;
 }
 
@@ -151,7 +151,7 @@ static void test_abandon(int how, void *function, const char *name) {
     pool_held = true;
     uint64_t call = run_into_timeout(request(pool, function, how, how));
     works(pool); /* on another thread */
-    CHECK(pool_noticed(AIONIF_NOTICE_ABANDONED));
+    CHECK(pool_noticed(AIONIF_CORE_ABANDONED));
     CHECK_EQUAL(pool_statistics(pool).abandoned, 1);
     CHECK_EQUAL(pool_statistics(pool).started, 2);
     CHECK_EQUAL(pool_statistics(pool).workers, 1);
@@ -174,7 +174,7 @@ static void test_watched_timeout(void) {
     asked->plan.usual_ns = 10 * MILLISECOND;
     pool_held = true;
     uint64_t call = submit_with_timeout(asked, 5);
-    CHECK_EQUAL(door->outcome, AIONIF_PENDING);
+    CHECK_EQUAL(slot->outcome, AIONIF_PENDING);
     CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RUN_TIMEOUT);
     pool_held = false;
     CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RELEASED);
@@ -208,25 +208,25 @@ static void test_many_aborts(void) {
 static void test_inline(void) {
     check_case("a deadline of an inline call");
     door_inline(spin);
-    door->timeout_ns = 20 * MILLISECOND;
+    slot->timeout_ns = 20 * MILLISECOND;
     int64_t start = check_now_ns();
     THROUGH(void(void))();
     CHECK(check_now_ns() - start >= 20 * MILLISECOND);
-    CHECK_EQUAL(door->outcome, AIONIF_FAILED);
+    CHECK_EQUAL(slot->outcome, AIONIF_FAILED);
     struct aionif_failure failure;
     CHECK_EQUAL(aionif_failure(0, &failure), 1);
     CHECK_EQUAL(failure.kind, AIONIF_ABORTED);
     CHECK_EQUAL(failure.timed_out, 1);
 
     door_inline(answer);
-    door->timeout_ns = 1000 * (int64_t)MILLISECOND;
+    slot->timeout_ns = 1000 * (int64_t)MILLISECOND;
     CHECK_EQUAL(THROUGH(long(void))(), 42);
-    CHECK_EQUAL(door->outcome, AIONIF_RETURNED);
+    CHECK_EQUAL(slot->outcome, AIONIF_RETURNED);
 
     door_inline(crash);
-    door->timeout_ns = 1000 * (int64_t)MILLISECOND;
+    slot->timeout_ns = 1000 * (int64_t)MILLISECOND;
     THROUGH(void(void))();
-    CHECK_EQUAL(door->outcome, AIONIF_FAILED);
+    CHECK_EQUAL(slot->outcome, AIONIF_FAILED);
     CHECK_EQUAL(aionif_failure(0, &failure), 1);
     CHECK_EQUAL(failure.kind, AIONIF_SIGNAL);
 }
@@ -267,7 +267,7 @@ static void test_cancel(void) {
     }
     CHECK_EQUAL(aionif_cancel(ended), 1);
     pool_result(ended);
-    CHECK_EQUAL(door->outcome, AIONIF_MISUSED);
+    CHECK_EQUAL(slot->outcome, AIONIF_MISUSED);
     CHECK_EQUAL(pool_statistics(pool).cancelled, 3);
     works(pool);
     CHECK(pool_close(pool));
@@ -287,7 +287,7 @@ static void test_cancel_race(void) {
     for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < BATCH; i++) {
             has_deadline[i] = check_random(&seed) % 4 == 0;
-            door->timeout_ns = has_deadline[i] ? (int64_t)(1 + check_random(&seed) % 30000) : 0;
+            slot->timeout_ns = has_deadline[i] ? (int64_t)(1 + check_random(&seed) % 30000) : 0;
             calls[i] = pool_submit(has_deadline[i] ? timed : asked,
                                    (long)(check_random(&seed) % 20000), 0, 0, 0);
             for (int j = 0; j < i; j++) {
@@ -349,20 +349,20 @@ static void test_retire(void) {
             usleep(1000);
         }
         CHECK_EQUAL(pool_statistics(pool).retired, i);
-        CHECK(pool_noticed(AIONIF_NOTICE_RETIRED));
+        CHECK(pool_noticed(AIONIF_CORE_RETIRED));
         CHECK(aionif_taint() & AIONIF_TAINT_LOCK);
         if (i == 1) {
             works(pool);
         }
     }
     CHECK_EQUAL(pool_submit(pool_request_of(pool, answer), 0, 0, 0, 0), 0);
-    CHECK_EQUAL(door->outcome, AIONIF_REFUSED);
+    CHECK_EQUAL(slot->outcome, AIONIF_REFUSED);
     CHECK(pool_close(pool));
 }
 
 int main(void) {
     check_deadline(200);
-    door_start();
+    slot_start();
     test_inline(); /* first: no pool has ever been open */
     test_queue_timeout();
     test_abort();

@@ -86,13 +86,13 @@ static void test_denied(void) {
 int main(void) {
     check_deadline(60);
     atexit(on_exit_of_program);
-    door_start();
+    slot_start();
     struct aionif_pool_settings settings = pool_settings(1);
     settings.contain_exit = 1;
     struct aionif_pool *pool = pool_open(settings);
     struct aionif_failure failure;
     pool_run(pool, answer, &failure);
-    bool filtered = !pool_noticed(AIONIF_NOTICE_NO_FILTER);
+    bool filtered = !pool_noticed(AIONIF_CORE_NO_FILTER);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (rows[i].in_exit && aionif__exits_hold_a_lock()) {
             check_exclude(rows[i].name, "exit() of this libc holds a lock to its end");

@@ -312,7 +312,7 @@ static void test_many(struct aionif_pool *pool) {
 
 int main(void) {
     check_deadline(120);
-    door_start();
+    slot_start();
     map_file();
     struct aionif_pool *pool = pool_open(pool_settings(1));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

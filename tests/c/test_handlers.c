@@ -55,14 +55,14 @@ static bool call_is_contained(void) {
 
 static void before_leaving(void) {
     install(handle_and_leave, 0);
-    door_start();
+    slot_start();
     call_is_contained();
     process_ready();
     crash();
 }
 static void before_jumping(void) {
     install(handle_and_jump, 0);
-    door_start();
+    slot_start();
     process_ready();
     volatile int jumps = 0;
     if (sigsetjmp(place, 1)) {
@@ -76,35 +76,35 @@ static void before_jumping(void) {
 }
 static void before_resetting(void) {
     install(handle_and_reset, 0);
-    door_start();
+    slot_start();
     call_is_contained();
     process_ready();
     crash();
 }
 static void before_oneshot(void) {
     install(handle_and_jump, (int)SA_RESETHAND);
-    door_start();
+    slot_start();
     process_ready();
     sigsetjmp(place, 1);
     crash();
 }
 static void before_ignoring(void) {
     install(SIG_IGN, 0);
-    door_start();
+    slot_start();
     process_ready();
     raise(SIGSEGV);
     process_say("went on\n");
     crash();
 }
 static void after_chaining(void) {
-    door_start();
+    slot_start();
     install_chaining();
     call_is_contained();
     process_ready();
     crash();
 }
 static void after_raising(void) {
-    door_start();
+    slot_start();
     install(handle_and_raise_again, SA_ONSTACK | SA_NODEFER);
     call_is_contained();
     CHECK_EQUAL(failure.displaced, 1);
@@ -113,7 +113,7 @@ static void after_raising(void) {
     crash();
 }
 static void after_raising_outside(void) {
-    door_start();
+    slot_start();
     install(handle_and_raise_again, SA_ONSTACK | SA_NODEFER);
     process_ready();
     crash();
@@ -123,14 +123,14 @@ static void sleep_a_while(void) { usleep(60000); }
 
 /* The watchdog puts the core in front again while calls are under way. */
 static void displaced(void (*install_theirs)(void)) {
-    door_start();
+    slot_start();
     struct aionif_pool *pool = pool_open(pool_settings(1));
     install_theirs();
     CHECK_EQUAL(pool_run(pool, sleep_a_while, &failure), 0);
-    CHECK(pool_noticed(AIONIF_NOTICE_DISPLACED));
+    CHECK(pool_noticed(AIONIF_CORE_DISPLACED));
     CHECK_EQUAL(pool_run(pool, crash, &failure), AIONIF_SIGNAL);
     CHECK_EQUAL(failure.displaced, 0);
-    CHECK(!pool_noticed(AIONIF_NOTICE_DISPLACED));
+    CHECK(!pool_noticed(AIONIF_CORE_DISPLACED));
     process_ready();
     crash();
 }

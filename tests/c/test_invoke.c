@@ -1,7 +1,7 @@
 /* A call through the thunk is the call itself: every kind of argument and result, errno, and the
  * registers that belong to the caller. */
 #include "crash.h"
-#include "door.h"
+#include "slot.h"
 
 #include <complex.h>
 #include <errno.h>
@@ -25,7 +25,7 @@ static void test_integers(void) {
                                          1ULL << 50, true, -8, -9, 1LL << 33);
     CHECK_EQUAL(got, integers(-1, 200, -300, 60000, -70000, 4000000000u, -(1LL << 40), 1ULL << 50,
                               true, -8, -9, 1LL << 33));
-    CHECK_EQUAL(door->outcome, AIONIF_RETURNED);
+    CHECK_EQUAL(slot->outcome, AIONIF_RETURNED);
 }
 
 typedef double floats_type(float, double, float, double, double, double, double, double, double,
@@ -162,13 +162,13 @@ static void test_variadic(void) {
     typedef double type(const char *, ...);
     door_inline(sum_variadic);
     door_plan.stack_words = 0;
-    door->stack_words = DOOR_STACK_WORDS; /* known only once the arguments are */
+    slot->stack_words = SLOT_STACK_WORDS; /* known only once the arguments are */
     const char *kinds = "ldlLddllLddddddddlll";
     double got = THROUGH(type)(kinds, 1L, 2.5, 3L, 4.5L, 5.5, 6.5, 7L, 8L, 9.5L, 10.5, 11.5, 12.5,
                                13.5, 14.5, 15.5, 16.5, 17.5, 18L, 19L, 20L);
     CHECK(got == sum_variadic(kinds, 1L, 2.5, 3L, 4.5L, 5.5, 6.5, 7L, 8L, 9.5L, 10.5, 11.5, 12.5,
                               13.5, 14.5, 15.5, 16.5, 17.5, 18L, 19L, 20L));
-    CHECK_EQUAL(door->stack_words, 0);
+    CHECK_EQUAL(slot->stack_words, 0);
 
     typedef int printing(char *, size_t, const char *, ...);
     char text[64];
@@ -204,7 +204,7 @@ static void test_errno(void) {
     THROUGH(void(void))();
     after = errno;
     CHECK_EQUAL(after, 77);
-    CHECK_EQUAL(door->outcome, AIONIF_FAILED);
+    CHECK_EQUAL(slot->outcome, AIONIF_FAILED);
 }
 
 /* Leaves nothing of its caller in any register, and then crashes. */
@@ -247,7 +247,7 @@ static void test_registers(void) {
         door_inline(ruin_registers);
         double got = live_across(THROUGH(void(void)), 12345, 0.25);
         CHECK(got == wanted);
-        CHECK_EQUAL(door->outcome, AIONIF_FAILED);
+        CHECK_EQUAL(slot->outcome, AIONIF_FAILED);
         /* The direction flag and the x87 registers are as the ABI wants them, or these go wrong. */
         char from[64], to[64];
         memset(from, i + 1, sizeof from);
@@ -269,7 +269,7 @@ static void test_rounding(void) {
     door_inline(round_up_and_crash);
     THROUGH(void(void))();
     CHECK_EQUAL(fegetround(), FE_TONEAREST);
-    CHECK_EQUAL(door->outcome, AIONIF_FAILED);
+    CHECK_EQUAL(slot->outcome, AIONIF_FAILED);
 }
 
 /* ---- calls within calls ---- */
@@ -298,7 +298,7 @@ static void test_nested(void) {
     for (int i = 0; i < 2; i++) {
         door_inline(outer);
         CHECK_EQUAL(THROUGH(type)(1000), 64 * 1000 + 63 * 32);
-        CHECK_EQUAL(door->outcome, AIONIF_RETURNED);
+        CHECK_EQUAL(slot->outcome, AIONIF_RETURNED);
         CHECK_EQUAL(inner_outcomes[0], AIONIF_SIGNAL);
         CHECK_EQUAL(inner_outcomes[1], AIONIF_OVERFLOW);
     }
@@ -306,18 +306,18 @@ static void test_nested(void) {
 
 static void test_misuse(void) {
     check_case("a call without a request");
-    door->target = NULL;
+    slot->target = NULL;
     CHECK_EQUAL(THROUGH(long(void))(), 0);
-    CHECK_EQUAL(door->outcome, AIONIF_MISUSED);
-    door->replay = 0x123400000001;
+    CHECK_EQUAL(slot->outcome, AIONIF_MISUSED);
+    slot->replay = 0x123400000001;
     CHECK_EQUAL(THROUGH(long(void))(), 0);
-    CHECK_EQUAL(door->outcome, AIONIF_MISUSED);
-    CHECK_EQUAL(door->replay, 0);
+    CHECK_EQUAL(slot->outcome, AIONIF_MISUSED);
+    CHECK_EQUAL(slot->replay, 0);
 }
 
 int main(void) {
     check_deadline(60);
-    door_start();
+    slot_start();
     test_integers();
     test_floats();
     test_scalar_results();

@@ -98,7 +98,7 @@ static void test_idle(void) {
 int main(void) {
     check_deadline(120);
     tasks_at_start = count_entries("/proc/self/task");
-    door_start();
+    slot_start();
     test_idle();
     test_leaks();
     return check_report();

@@ -50,7 +50,7 @@ static void test_many_events(void) {
     request->target.watch = 0;
     request->target.on_cancel = AIONIF_ABANDON;
     pool_held = true;
-    pool_noticed(AIONIF_NOTICE_ABANDONED);
+    pool_noticed(AIONIF_CORE_ABANDONED);
     uint64_t abandoned = pool_submit(request, 0, 0, 0, 0);
     pool_await_holding(1);
     submit_and_await_all(pool, CALLS);
@@ -65,7 +65,7 @@ static void test_many_events(void) {
         for (int i = 0; i < got / 2; i++) {
             int kind = (int)(events[i] & 0xff);
             total += kind == AIONIF_EVENT_RETURNED;
-            notices += kind == AIONIF_EVENT_NOTICE && pool_noticed(AIONIF_NOTICE_ABANDONED);
+            notices += kind == AIONIF_EVENT_CORE && pool_noticed(AIONIF_CORE_ABANDONED);
             aionif_release(kind == AIONIF_EVENT_RETURNED ? events[i] >> 8 : 0);
         }
     } while (got);
@@ -85,7 +85,7 @@ struct loop {
 static void *run_loop(void *argument) {
     enum { CALLS = 300 };
     struct loop *loop = argument;
-    struct aionif_door *own = aionif_door_open();
+    struct aionif_call_slot *own = aionif_call_slot_open();
     struct aionif_port *port = aionif_port_open();
     struct aionif_plan plan = {.function = (void *)add};
     struct aionif_target target = {.plan = &plan, .pool = loop->pool, .watch = 1};
@@ -143,9 +143,9 @@ static void test_closed_port(void) {
     struct aionif_port *port = aionif_port_open();
     struct pool_request *request = pool_request_of(pool, sleep_ms);
     request->target.watch = 0;
-    door->port = port;
+    slot->port = port;
     uint64_t call = pool_submit(request, 30, 0, 0, 0);
-    door->port = pool_port;
+    slot->port = pool_port;
     aionif_port_close(port);
     CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RETURNED); /* any loop may take it */
     aionif_release(call);
@@ -154,7 +154,7 @@ static void test_closed_port(void) {
 
 int main(void) {
     check_deadline(120);
-    door_start();
+    slot_start();
     test_no_event_is_left_behind();
     test_many_events();
     test_loops();

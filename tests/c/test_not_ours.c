@@ -11,7 +11,7 @@ static struct aionif_failure failure;
 /* ---- outside a call ---- */
 
 static void outside(int sig) {
-    door_start();
+    slot_start();
     CHECK_EQUAL(door_run(crash, &failure), AIONIF_SIGNAL); /* handlers that have been used */
     process_ready();
     raise(sig);
@@ -25,22 +25,22 @@ static void outside_abrt(void) { outside(SIGABRT); }
 static void outside_sys(void) { outside(SIGSYS); }
 
 static void outside_fault(void) {
-    door_start();
+    slot_start();
     process_ready();
     crash();
 }
 static void outside_abort(void) {
-    door_start();
+    slot_start();
     process_ready();
     abort();
 }
 static void outside_overflow(void) {
-    door_start();
+    slot_start();
     process_ready();
     crash_overflow();
 }
 static void outside_illegal(void) {
-    door_start();
+    slot_start();
     process_ready();
     __builtin_trap();
 }
@@ -61,23 +61,23 @@ static void join_thread(void *(*function)(void *)) {
     pthread_join(thread, NULL);
 }
 static void foreign_thread(void) {
-    door_start();
+    slot_start();
     process_ready();
     join_thread(crash_as_thread);
 }
 static void foreign_thread_overflow(void) {
-    door_start();
+    slot_start();
     process_ready();
     join_thread(overflow_as_thread);
 }
 static void start_thread(void) { join_thread(crash_as_thread); }
 static void thread_of_call(void) {
-    door_start();
+    slot_start();
     process_ready();
     door_run(start_thread, &failure);
 }
 static void thread_of_pooled_call(void) {
-    door_start();
+    slot_start();
     struct aionif_pool *pool = pool_open(pool_settings(1));
     process_ready();
     pool_run(pool, start_thread, &failure);
@@ -95,7 +95,7 @@ static void *underscore_exit_as_thread(void *unused) {
 static void start_exit(void) { join_thread(exit_as_thread); }
 static void start_underscore_exit(void) { join_thread(underscore_exit_as_thread); }
 static void exit_in_pooled_call(void (*function)(void)) {
-    door_start();
+    slot_start();
     struct aionif_pool_settings settings = pool_settings(1);
     settings.contain_exit = 1;
     struct aionif_pool *pool = pool_open(settings);
@@ -118,12 +118,12 @@ static void be_killed(void) {
     }
 }
 static void killed_in_call(void) {
-    door_start();
+    slot_start();
     process_ready();
     door_run(be_killed, &failure);
 }
 static void killed_in_pooled_call(void) {
-    door_start();
+    slot_start();
     struct aionif_pool *pool = pool_open(pool_settings(1));
     process_ready();
     pool_run(pool, be_killed, &failure);
@@ -142,7 +142,7 @@ static void be_killed_by_thread(void) {
 }
 static void killed_by_thread_in_call(void) {
     main_thread = pthread_self();
-    door_start();
+    slot_start();
     process_ready();
     door_run(be_killed_by_thread, &failure);
 }
@@ -189,7 +189,7 @@ static int result_on(struct aionif_pool *pool, int (*function)(void)) {
 }
 
 static void forks_in_call(void) {
-    door_start();
+    slot_start();
     struct aionif_pool_settings settings = pool_settings(1);
     settings.contain_exit = 1;
     struct aionif_pool *pool = pool_open(settings);
@@ -210,7 +210,7 @@ static void forks_in_call(void) {
 }
 
 static void vfork_in_call(void) {
-    door_start();
+    slot_start();
     struct aionif_pool_settings settings = pool_settings(1);
     settings.contain_exit = 1;
     struct aionif_pool *pool = pool_open(settings);
@@ -225,7 +225,7 @@ static int answer(void) { return 4242; }
 
 /* As Python's os.fork with its hook: the child starts anew. */
 static void fork_in_parent(void) {
-    door_start();
+    slot_start();
     struct aionif_pool *pool = pool_open(pool_settings(2));
     CHECK_EQUAL(result_on(pool, answer), 4242);
     pid_t child = fork();
@@ -250,7 +250,7 @@ static void fork_in_parent(void) {
 }
 
 static void exit_outside(void) {
-    door_start();
+    slot_start();
     CHECK_EQUAL(door_run(crash, &failure), AIONIF_SIGNAL);
     process_ready();
     exit(9);
@@ -271,7 +271,7 @@ static void *sleep_on(void *unused) {
     return unused;
 }
 static void inline_malloc_locked(void) {
-    door_start();
+    slot_start();
     pthread_t thread;
     pthread_create(&thread, NULL, sleep_on, NULL);
     process_ready();

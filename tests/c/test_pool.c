@@ -12,14 +12,14 @@ static void test_watched(struct aionif_pool *pool) {
     struct pool_request *request = pool_request_of(pool, add);
     int at_once = 0, wrong = 0;
     for (long i = 0; i < 2000 || (at_once < 100 && i < 50000); i++) {
-        door->target = &request->target;
+        slot->target = &request->target;
         long got = THROUGH(long(long, long, long, long, ...))(i, 1, 2, 3);
-        if (door->outcome == AIONIF_PENDING) {
-            wrong += pool_wait(door->call, 10000) != AIONIF_EVENT_RETURNED;
-            got = pool_result(door->call);
+        if (slot->outcome == AIONIF_PENDING) {
+            wrong += pool_wait(slot->call, 10000) != AIONIF_EVENT_RETURNED;
+            got = pool_result(slot->call);
         } else {
             at_once++;
-            wrong += door->outcome != AIONIF_RETURNED && door->outcome != AIONIF_YIELD;
+            wrong += slot->outcome != AIONIF_RETURNED && slot->outcome != AIONIF_YIELD;
         }
         wrong += got != i + 20;
     }
@@ -38,15 +38,15 @@ static void test_events(struct aionif_pool *pool) {
     request->target.watch = 0;
     for (long i = 0; i < CALLS; i++) {
         calls[i] = pool_submit(request, i, i, i, i);
-        CHECK_EQUAL(door->outcome, AIONIF_PENDING);
+        CHECK_EQUAL(slot->outcome, AIONIF_PENDING);
     }
     for (long i = CALLS; i-- > 0;) { /* not in the order they were made */
         CHECK_EQUAL(pool_wait(calls[i], 10000), AIONIF_EVENT_RETURNED);
         CHECK_EQUAL(pool_result(calls[i]), 10 * i);
-        CHECK_EQUAL(door->outcome, AIONIF_RETURNED);
+        CHECK_EQUAL(slot->outcome, AIONIF_RETURNED);
     }
     pool_result(calls[0]);
-    CHECK_EQUAL(door->outcome, AIONIF_MISUSED);
+    CHECK_EQUAL(slot->outcome, AIONIF_MISUSED);
     struct aionif_failure failure;
     CHECK_EQUAL(aionif_failure(calls[0], &failure), 0);
 }
@@ -87,10 +87,10 @@ static long double third(long double value) { return value / 3; }
 typedef long double third_type(long double, ...);
 
 static uint64_t pending(void) {
-    CHECK_EQUAL(door->outcome, AIONIF_PENDING);
-    uint64_t call = door->call;
+    CHECK_EQUAL(slot->outcome, AIONIF_PENDING);
+    uint64_t call = slot->call;
     CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RETURNED);
-    door->replay = call;
+    slot->replay = call;
     return call;
 }
 
@@ -98,7 +98,7 @@ static void test_arguments(struct aionif_pool *pool) {
     check_case("stack words");
     struct pool_request *request = pool_request_of(pool, scale);
     request->target.watch = 0;
-    door->target = &request->target;
+    slot->target = &request->target;
     THROUGH(scale_type)(1, 2, 3, 4, 5, 6, .5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5f, 7, 8, 9.5);
     pending();
     double scaled = THROUGH(double(void))();
@@ -111,7 +111,7 @@ static void test_large_result(struct aionif_pool *pool) {
     struct pool_request *request = pool_request_of(pool, large_from);
     request->plan.result_memory = sizeof(large);
     request->target.watch = 0;
-    door->target = &request->target;
+    slot->target = &request->target;
     THROUGH(large_type)(100, 33);
     pending();
     errno = 0;
@@ -120,11 +120,11 @@ static void test_large_result(struct aionif_pool *pool) {
     CHECK(memcmp(&got, &wanted, sizeof got) == 0);
     request->target.watch = 1;
     for (int i = 0; i < 20; i++) { /* watched or not */
-        door->target = &request->target;
+        slot->target = &request->target;
         errno = 0;
         got = THROUGH(large_type)(200 + i, 34);
         int error = errno;
-        if (door->outcome == AIONIF_PENDING) {
+        if (slot->outcome == AIONIF_PENDING) {
             pending();
             got = THROUGH(large(void))();
             error = errno;
@@ -140,7 +140,7 @@ static void test_long_double(struct aionif_pool *pool) {
     struct pool_request *request = pool_request_of(pool, third);
     request->plan.result_x87 = 1;
     request->target.watch = 0;
-    door->target = &request->target;
+    slot->target = &request->target;
     THROUGH(third_type)(10);
     pending();
     CHECK(THROUGH(long double(void))() == third(10));
@@ -161,7 +161,7 @@ static void test_large_argument(struct aionif_pool *pool) {
     large kept = large_from(10, 0);
     struct pool_request *request = pool_request_of(pool, sum_large);
     request->target.watch = 0;
-    door->target = &request->target;
+    slot->target = &request->target;
     THROUGH(passed_large_type)(3, AS_PASSED(kept));
     pending();
     CHECK_EQUAL(THROUGH(long(void))(), sum_large(3, large_from(10, 0)));
@@ -186,7 +186,7 @@ static void test_full(void) {
     }
     CHECK(calls[0] && calls[1] && calls[2]);
     CHECK_EQUAL(pool_submit(request, 0, 0, 0, 0), 0);
-    CHECK_EQUAL(door->outcome, AIONIF_FULL);
+    CHECK_EQUAL(slot->outcome, AIONIF_FULL);
     CHECK_EQUAL(pool_statistics(pool).rejected, 0); /* who waits for room is not rejected */
     CHECK_EQUAL(pool_statistics(pool).queued, 2);
     CHECK_EQUAL(pool_statistics(pool).running, 1);
@@ -212,14 +212,14 @@ static void test_close(void) {
     uint64_t queued = pool_submit(request, 0, 0, 0, 0);
     CHECK_EQUAL(aionif_pool_close(pool, pool_port), 0);
     CHECK_EQUAL(pool_submit(request, 0, 0, 0, 0), 0);
-    CHECK_EQUAL(door->outcome, AIONIF_CLOSED);
+    CHECK_EQUAL(slot->outcome, AIONIF_CLOSED);
     CHECK_EQUAL(pool_wait(queued, 10000), AIONIF_EVENT_CLOSED);
     pool_held = false;
     CHECK_EQUAL(pool_wait(running, 10000), AIONIF_EVENT_RETURNED);
     CHECK_EQUAL(pool_wait((uintptr_t)pool, 10000), AIONIF_EVENT_IDLE);
     aionif_pool_stop(pool);
     pool_result(running); /* outlives its pool */
-    CHECK_EQUAL(door->outcome, AIONIF_RETURNED);
+    CHECK_EQUAL(slot->outcome, AIONIF_RETURNED);
 
     check_case("stopping with calls in flight");
     struct aionif_pool_settings settings = pool_settings(2);
@@ -275,7 +275,7 @@ static void test_statistics(void) {
 
 int main(void) {
     check_deadline(120);
-    door_start();
+    slot_start();
     struct aionif_pool *pool = pool_open(pool_settings(2));
     test_watched(pool);
     test_events(pool);

@@ -111,7 +111,7 @@ static void test_waiting(void) {
     check_case("deadline and cancellation of what waits in a strand");
     struct held held = hold_strand(0);
     CHECK_EQUAL(aionif_cancel(held.waiting[1]), 1);
-    door->timeout_ns = 20 * 1000000;
+    slot->timeout_ns = 20 * 1000000;
     uint64_t hasty = pool_submit(on_strand(held.pool, be_alone, held.strand), 0, 0, 0, 0);
     CHECK_EQUAL(pool_wait(hasty, 20000), AIONIF_EVENT_QUEUE_TIMEOUT);
     CHECK_EQUAL(pool_statistics(held.pool).queued, 2);
@@ -130,7 +130,7 @@ static void test_close_strand(int is_session) {
     struct pool_request *late = on_strand(held.pool, be_alone, held.strand);
     aionif_strand_close(held.strand);
     CHECK_EQUAL(pool_submit(late, 0, 0, 0, 0), 0);
-    CHECK_EQUAL(door->outcome, AIONIF_CLOSED);
+    CHECK_EQUAL(slot->outcome, AIONIF_CLOSED);
     for (int i = 0; i < 3; i++) {
         CHECK_EQUAL(pool_wait(held.waiting[i], 20000), AIONIF_EVENT_CLOSED);
     }
@@ -237,7 +237,7 @@ static void test_crash_in_session(void) {
     CHECK_EQUAL(last_seen, 0);
     CHECK_EQUAL(aionif_strand_broken(session), 1);
     CHECK_EQUAL(pool_submit(next, 3, 0, 0, 0), 0);
-    CHECK_EQUAL(door->outcome, AIONIF_CLOSED);
+    CHECK_EQUAL(slot->outcome, AIONIF_CLOSED);
     aionif_strand_close(session);
     struct aionif_failure failure;
     for (int i = 0; i < 4; i++) {
@@ -265,7 +265,7 @@ static void test_abandoned_session(void) {
 
 int main(void) {
     check_deadline(120);
-    door_start();
+    slot_start();
     test_serial();
     test_parallel();
     test_crash_in_strand();

@@ -17,10 +17,10 @@ static uint32_t result_memory(size_t size, int count) {
 }
 
 static void pending(void) {
-    CHECK_EQUAL(door->outcome, AIONIF_PENDING);
-    uint64_t call = door->call;
+    CHECK_EQUAL(slot->outcome, AIONIF_PENDING);
+    uint64_t call = slot->call;
     CHECK_EQUAL(pool_wait(call, 10000), AIONIF_EVENT_RETURNED);
-    door->replay = call;
+    slot->replay = call;
 }
 
 /* Three arguments of a kind are more than there are registers for, but of the smallest. */
@@ -56,7 +56,7 @@ static void pending(void) {
         name a = name##_make(3), b = name##_make(50), c = name##_make(700);                        \
         door_inline(name##_turn);                                                                  \
         name got = THROUGH(name##_turn_type)(a, 2, b, .5, c);                                      \
-        CHECK_EQUAL(door->outcome, AIONIF_RETURNED);                                               \
+        CHECK_EQUAL(slot->outcome, AIONIF_RETURNED);                                               \
         CHECK(name##_equal(got, name##_turn(a, 2, b, .5, c)));                                     \
     }                                                                                              \
     static void name##_pooled(struct aionif_pool *pool, int watch) {                               \
@@ -64,9 +64,9 @@ static void pending(void) {
         request->plan.result_memory = result_memory(sizeof(name), count);                          \
         request->target.watch = watch;                                                             \
         for (int i = 0; i < 10; i++) {                                                             \
-            door->target = &request->target;                                                       \
+            slot->target = &request->target;                                                       \
             name got = THROUGH(name##_make_type)(i);                                               \
-            if (!watch || door->outcome == AIONIF_PENDING) {                                       \
+            if (!watch || slot->outcome == AIONIF_PENDING) {                                       \
                 pending();                                                                         \
                 got = THROUGH(name(void))();                                                       \
             }                                                                                      \
@@ -98,7 +98,7 @@ KIND(extended_5, long double, 5)
 
 int main(void) {
     check_deadline(60);
-    door_start();
+    slot_start();
     struct aionif_pool *pool = pool_open(pool_settings(1));
     float_1_test(pool);
     float_2_test(pool);

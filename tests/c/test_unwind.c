@@ -157,7 +157,7 @@ static void test_forced(struct aionif_pool *pool) {
 
 int main(void) {
     check_deadline(60);
-    door_start();
+    slot_start();
     struct aionif_pool *pool = pool_open(pool_settings(1));
     test_thrown(pool);
     test_rust_text();

@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aionif
-from aionif import _seal, errors
-from aionif._bpf import ALLOW, Clause, Instruction, compile_filter, encode
-from aionif._bpf import errno as fails_with
-from aionif._seal import SealReport, apply_seal, compile_seal
-from aionif._syscalls import number_of
+from aionif import errors
+from aionif.filters.bpf import ALLOW, Clause, Instruction, compile_filter, encode
+from aionif.filters.bpf import errno as fails_with
+from aionif.filters.syscalls import number_of
 from aionif.limits import NifLimits
 from aionif.sandbox import Sandbox
+from aionif.sealing import seal as sealing
+from aionif.sealing.seal import SealReport, apply_seal, compile_seal
 from tests.children import forbidden, hogs, workloads
 
 if TYPE_CHECKING:
@@ -249,10 +250,10 @@ def refuse(calls: str, number: int) -> None:
     """Make some system calls answer with an errno, as an old kernel or a container would."""
     table = {number_of(name): (Clause(fails_with(number)),) for name in calls.split(",")}
     code: list[Instruction] = compile_filter("x86_64", table, ALLOW)
-    install = aionif._native.lib.aionif_seal
-    bare = _seal.pack_seal(code)
-    bare.wanted = aionif._native.lib.AIONIF_SEAL_FILTER
-    result = aionif._native.ffi.new("struct aionif_seal_result *")
+    install = aionif.core.native.lib.aionif_seal
+    bare = sealing.pack_seal(code)
+    bare.wanted = aionif.core.native.lib.AIONIF_SEAL_FILTER
+    result = aionif.core.native.ffi.new("struct aionif_seal_result *")
     assert encode(code)
     assert install(bare, result)
 
@@ -272,7 +273,7 @@ def lacking(calls: str, error: str, policy: str, user: str) -> None:
     show("missing", ", ".join(report.missing))
     for note in report.notes:
         show("note", note)
-    _seal.log_missing(report.missing, "")  # it was logged before
+    sealing.log_missing(report.missing, "")  # it was logged before
 
 
 def with_threads() -> None:
@@ -298,7 +299,7 @@ def inherited(user: str) -> None:
     become(user)
     before = namespaces()
     policy = Sandbox.compute().with_namespaces("user", "ipc")
-    first = apply_seal(_seal.compile_namespaces(policy))
+    first = apply_seal(sealing.compile_namespaces(policy))
     if first.missing:
         show("missing")
         return
@@ -354,7 +355,7 @@ def learn_twice() -> None:
 
 def unsound() -> None:
     """Seals that no compiler made; nothing of them is applied."""
-    ffi = aionif._native.ffi
+    ffi = aionif.core.native.ffi
     good = compile_seal(Sandbox.compute())
     room = ffi.new("struct aionif_seal *")
     ffi.memmove(room, good, len(good))

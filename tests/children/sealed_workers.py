@@ -15,7 +15,7 @@ from typing import Any
 
 import aionif
 from aionif import NifError, NifExecutor, NifPolicy, NifSyscallDenied, Sandbox
-from aionif._syscalls import number_of
+from aionif.filters.syscalls import number_of
 from tests import remote
 from tests.children import forbidden
 from tests.children.sealed import as_word, become, refuse, show

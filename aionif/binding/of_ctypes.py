@@ -1,0 +1,216 @@
+"""Plans of ctypes functions.
+
+ctypes converts by `argtypes`, or by what each argument is where there are none. The conversions by
+`argtypes` are made here, through the same `from_param` that ctypes itself would call, because what
+they return (the memory of a wide string, for one) has to live as long as the call. The thunk is
+then called without `argtypes`, which passes what is converted already as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from aionif.binding.abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
+from aionif.binding.plan import Plan, check_code, symbol_at
+from aionif.core.native import THUNK, lib
+from aionif.errors import NifArgumentError
+from aionif.system.processor import HERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("bind",)
+
+_HOLDS_THE_GIL = 4  # FUNCFLAG_PYTHONAPI, of ctypes.PyDLL
+_FLOATS = (ctypes.c_float, ctypes.c_double)
+
+_plans: dict[tuple[Any, ...], Plan] = {}
+
+
+def bind(function: Any) -> Plan:
+    """Return the plan of a ctypes function, as its argtypes and restype are now."""
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    flags = type(function)._flags_
+    argtypes = None if function.argtypes is None else tuple(function.argtypes)
+    key = (address, flags, argtypes, function.restype, getattr(function, "errcheck", None))
+    plan = _plans.get(key)
+    if plan is None:
+        plan = _plans[key] = _plan(function, address, flags, argtypes)
+    return plan
+
+
+def _plan(function: Any, address: int, flags: int, argtypes: tuple[Any, ...] | None) -> Plan:
+    symbol, library = symbol_at(address)
+    name = getattr(function, "__name__", symbol)
+    if flags & _HOLDS_THE_GIL:
+        raise NifArgumentError(
+            argument="fn",
+            value=name,
+            problem="belongs to a ctypes.PyDLL and needs the interpreter's lock",
+            remedy="Load it with ctypes.CDLL; functions of the Python API can't be isolated.",
+        )
+    check_code(name, address)
+    lib.aionif_refresh()
+    capture = _untyped(flags)(THUNK)
+    capture.restype = function.restype
+    result = _shape(function.restype)
+    return Plan(
+        name=name,
+        library=_name_of_library(function) or library,
+        address=address,
+        capture=capture,
+        replay=capture,
+        words=0 if argtypes is None else stack_words(map(_shape, argtypes)),
+        result_memory=result_memory(result),
+        result_x87=HERE.has_x87 and result.kind == "long double",
+        prepare=_preparation(name, argtypes),
+        count_words=_count_words,
+        finish=_error_check(function),
+        explain=_explain,
+        keep=function,
+    )
+
+
+@cache
+def _untyped(flags: int) -> Any:
+    """Return a function type like the caller's, but for `argtypes`, which a CFUNCTYPE has too."""
+    members = {"_flags_": flags, "_restype_": ctypes.c_int}
+    return type("AionifThunk", (ctypes._CFuncPtr,), members)  # type: ignore[attr-defined] # noqa: SLF001
+
+
+def _name_of_library(function: Any) -> str | None:
+    return getattr(getattr(function, "__self__", None), "_name", None)
+
+
+def _shape(ctype: Any) -> Shape:
+    """Return what a ctypes type, or a callable in its place, is to the calling convention."""
+    if ctype is None:
+        return Shape("void", 0)
+    if not isinstance(ctype, type):
+        return Shape("integer", 8)
+    if issubclass(ctype, ctypes.c_longdouble):
+        return Shape("long double", ctypes.sizeof(ctype), holds_long_double=True, floats=1)
+    if issubclass(ctype, (ctypes.Structure, ctypes.Union)):
+        fields = [field for each in ctype.__mro__ for field in vars(each).get("_fields_", ())]
+        members = [_member_shape(field[1]) for field in fields]
+        return struct_of(ctypes.sizeof(ctype), members, is_union=issubclass(ctype, ctypes.Union))
+    if issubclass(ctype, _FLOATS):
+        return Shape("float", ctypes.sizeof(ctype), floats=1)
+    return Shape("integer", 8)
+
+
+def _member_shape(ctype: Any) -> Shape:
+    if issubclass(ctype, ctypes.Array):  # as an argument it would be a pointer
+        return array_of(ctypes.sizeof(ctype), _member_shape(ctype._type_))
+    return _shape(ctype)
+
+
+def _count_words(arguments: tuple[Any, ...]) -> int:
+    """Bound the stack words of arguments that are converted already, or that ctypes converts."""
+    return stack_words([_argument_shape(argument) for argument in arguments])
+
+
+def _argument_shape(argument: Any) -> Shape:
+    if isinstance(argument, (ctypes._SimpleCData, ctypes.Structure, ctypes.Union)):  # noqa: SLF001
+        return _shape(type(argument))
+    size = 16 if isinstance(argument, _CONVERTED) else 8  # it may be a long double: no way to ask
+    return Shape("struct" if size > 8 else "integer", size)  # noqa: PLR2004 - a register's size
+
+
+_CONVERTED = type(ctypes.byref(ctypes.c_int()))  # what from_param returns
+
+
+def _preparation(
+    name: str, argtypes: tuple[Any, ...] | None
+) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    converters = [_converter(argtype) for argtype in argtypes or ()]
+
+    def prepare(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(arguments) < len(converters):
+            raise NifArgumentError(
+                function=name,
+                argument="args",
+                value=len(arguments),
+                problem=f"has the wrong length: argtypes names {len(converters)}",
+                remedy=f"Pass {len(converters)} arguments.",
+            )
+        converted = []
+        for index, argument in enumerate(arguments):
+            try:
+                convert = converters[index] if index < len(converters) else _keep_text
+                converted.append(convert(argument))
+            except (TypeError, ValueError, OverflowError, AttributeError) as problem:
+                raise _complaint(name, index, argument, problem) from problem
+        return tuple(map(_copy, converted)) if HERE.large_structs_by_address else tuple(converted)
+
+    return prepare
+
+
+def _copy(argument: Any) -> Any:
+    """Return a copy of what is passed by the address of one; ctypes keeps its own for the capture.
+
+    As an array, which is passed as an address too, and keeps what its items refer to.
+    """
+    kind = type(argument)
+    if isinstance(argument, (ctypes.Structure, ctypes.Union)) and by_address(_shape(kind)):
+        return (kind * 1)(argument)
+    return argument
+
+
+def _converter(argtype: Any) -> Callable[[Any], Any]:
+    from_param = argtype.from_param
+    takes_address = argtype in (ctypes.c_void_p, ctypes.c_char_p) or hasattr(argtype, "contents")
+
+    def convert(argument: Any) -> Any:
+        if takes_address and not isinstance(argument, (bytes, str, int, type(None), _CONVERTED)):
+            argument = _from_buffer(argument)
+        return from_param(argument)
+
+    return convert if takes_address else from_param
+
+
+def _from_buffer(argument: Any) -> Any:
+    """Return the memory of an object with the buffer protocol, without a copy."""
+    try:
+        view = memoryview(argument)
+    except TypeError:
+        return argument
+    if isinstance(argument, (ctypes.Array, ctypes.Structure, ctypes._SimpleCData)):  # noqa: SLF001
+        return argument
+    return (ctypes.c_char * view.nbytes).from_buffer(view)
+
+
+def _keep_text(argument: Any) -> Any:
+    return ctypes.create_unicode_buffer(argument) if isinstance(argument, str) else argument
+
+
+def _error_check(function: Any) -> Callable[[Any, tuple[Any, ...]], Any] | None:
+    check = getattr(function, "errcheck", None)
+    if check is None:
+        return None
+    return lambda result, arguments: check(result, function, arguments)
+
+
+def _complaint(name: str, index: int, argument: Any, problem: BaseException) -> NifArgumentError:
+    text = isinstance(argument, str)
+    return NifArgumentError(
+        function=name,
+        argument=index,
+        value=argument,
+        problem=f"can't be passed: {problem}",
+        remedy="Pass bytes: text.encode()." if text else "Pass what argtypes asks for.",
+    )
+
+
+def _explain(arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentError:
+    """Find the argument in what ctypes says: `argument 2: TypeError: ...`, counted from 1."""
+    head, _, rest = str(problem).partition(":")
+    digits = head.removeprefix("argument ")
+    index = int(digits) - 1 if digits.isdigit() else None
+    if index is None or index >= len(arguments):
+        return NifArgumentError(
+            argument="args", value=arguments, problem=f"can't be passed: {problem}"
+        )
+    return _complaint("", index, arguments[index], TypeError(rest.strip()))

@@ -1,0 +1,63 @@
+"""What the core has noticed by itself (a lost worker, a displaced handler) -> log events."""
+
+from __future__ import annotations
+
+from signal import Signals
+from typing import Any
+
+from aionif.core.native import ffi, lib
+from aionif.core.taints import taints
+from aionif.process import zygote
+from aionif.sealing.seal import log_missing, words_of
+from aionif.telemetry.failures import warn
+
+__all__ = ("report_all",)
+
+_EVENTS = {
+    lib.AIONIF_CORE_RETIRED: ("worker_retired", "a crashed call left a lock held"),
+    lib.AIONIF_CORE_ABANDONED: ("worker_abandoned", "its call did not end when told to"),
+    lib.AIONIF_CORE_DISPLACED: ("handler_displaced", "aionif's handler is in front again"),
+    lib.AIONIF_CORE_NO_FILTER: ("exit_not_contained", None),
+    lib.AIONIF_CORE_NO_WORKER: ("worker_not_started", None),
+    lib.AIONIF_CORE_TAINTED: ("process_tainted", None),
+    lib.AIONIF_CORE_ZYGOTE_LOST: ("zygote_lost", "another one is started"),
+    lib.AIONIF_CORE_SLOW: ("nif_slow", None),
+    lib.AIONIF_CORE_MISBEHAVED: ("worker_misbehaved", "it wrote what it may not; it was killed"),
+}
+
+
+def report_all(names: dict[int, str]) -> None:
+    """Log everything noticed since the last time; names: of functions, by address."""
+    event = ffi.new("struct aionif_core_event *")
+    while lib.aionif_take_core_event(event):
+        if event.kind == lib.AIONIF_CORE_UNSEALED:
+            log_missing(words_of(event.detail), ffi.string(event.text).decode(errors="replace"))
+            continue
+        if event.kind == lib.AIONIF_CORE_ZYGOTE_WANTED:
+            zygote.revive()
+            continue
+        name, reason = _EVENTS[event.kind]
+        if event.kind == lib.AIONIF_CORE_ZYGOTE_LOST and not event.detail:
+            zygote.revive()
+        warn(name, **_fields(event, reason, names))
+
+
+def _fields(event: Any, reason: str | None, names: dict[int, str]) -> dict[str, Any]:
+    text = ffi.string(event.text).decode("utf-8", "replace")
+    if event.kind == lib.AIONIF_CORE_ZYGOTE_LOST and event.detail:  # before it was ready
+        return {"reason": zygote.problem()[0], "stderr": zygote.last_words() or None}
+    if event.kind == lib.AIONIF_CORE_NO_WORKER:
+        return {"reason": zygote.lack(int(event.detail), text)[0]}
+    if event.kind == lib.AIONIF_CORE_TAINTED:
+        return {"reason": ", ".join(taints(event.detail))}
+    if event.kind == lib.AIONIF_CORE_SLOW:
+        name = names.get(int(event.function), hex(event.function))
+        return {"function": name, "pool": text, "duration": event.detail / 1000}
+    fields: dict[str, Any] = {"reason": reason or text}
+    if event.thread:
+        fields["thread"] = int(event.thread)
+    if event.function:
+        fields["function"] = names.get(int(event.function), hex(event.function))
+    if event.kind == lib.AIONIF_CORE_DISPLACED:
+        fields["signal"] = Signals(event.detail).name
+    return fields

@@ -1,0 +1,46 @@
+"""What worker processes are told to do before they serve."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aionif.sealing.seal import compile_worker_seal
+
+if TYPE_CHECKING:
+    from aionif.policy import NifPolicy
+
+__all__ = ("Setup",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the workers of a process pool do before they serve.
+
+    main: how to run the program's main module again, for what is defined there.
+    python: initializer and modules to import, for Python callables (see child_python).
+    max_calls: after so many a worker is replaced.
+    """
+
+    main: tuple[tuple[str, str], ...] = ()
+    python: tuple[tuple[str, str], ...] = ()
+    max_calls: int | None = None
+
+    def document(self, policy: NifPolicy) -> bytes:
+        """Return it as a worker reads it: a line of JSON, and its seal if it is to have one."""
+        told = dict(self.python)
+        here = Path(__file__)
+        main = dict(self.main).get("path")
+        document = {
+            "is_sandboxed": policy.sandbox is not None,
+            "path": sys.path,
+            "python_side": str(here.with_name("child_python.py")),
+            "message": str(here.with_name("message.py")),
+            "main": dict(self.main),
+            "python": told,
+        }
+        seal = compile_worker_seal(policy, *([main] if main else []))
+        return json.dumps(document).encode() + b"\n" + seal

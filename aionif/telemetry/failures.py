@@ -1,0 +1,50 @@
+"""Structured log events: failures of calls, and what happens to workers. Successes are silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aionif.errors import (
+    NifError,
+    NifExit,
+    NifPanic,
+    NifSignal,
+    NifStackOverflow,
+    NifSyscallDenied,
+    NifTimeout,
+)
+from aionif.log import warn
+
+__all__ = ("call_failed", "warn")
+
+
+def call_failed(error: NifError, duration: float | None = None) -> None:
+    """Log a call that ended with `error`; duration in seconds, where it ran."""
+    event, details = _describe(error)
+    warn(
+        event,
+        function=error.function,
+        library=error.library,
+        tier=error.tier,
+        duration=duration,
+        **details,
+    )
+
+
+def _describe(error: NifError) -> tuple[str, dict[str, Any]]:  # noqa: PLR0911 - a table in code
+    match error:
+        case NifStackOverflow():
+            return "nif_stack_overflow", {"signal": error.signal.name}
+        case NifSyscallDenied():
+            return "nif_syscall_denied", {"syscall": error.syscall, "number": error.number}
+        case NifSignal():
+            address = None if error.address is None else hex(error.address)
+            return "nif_signal", {"signal": error.signal.name, "address": address}
+        case NifPanic():
+            return "nif_panic", {"language": error.language, "reason": error.reason}
+        case NifExit():
+            return "nif_exit", {"status": error.status}
+        case NifTimeout():
+            return "nif_timeout", {"phase": error.phase, "timeout": error.timeout}
+        case _:
+            return "nif_failed", {"error": str(error)}
