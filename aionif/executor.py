@@ -5,39 +5,30 @@ from __future__ import annotations
 import os
 from asyncio import _get_running_loop  # None where none runs: cheap
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
 import anyio
 
-from aionif.binding.choose import is_foreign
-from aionif.calls.admission import admitted
-from aionif.calls.caller import Caller
 from aionif.calls.pools import Pools, Statistics
-from aionif.calls.process_routes import make_setup, plan_in_process, plan_of_any, process_pool
+from aionif.calls.process_routes import make_setup
+from aionif.calls.routing import Router
 from aionif.calls.session import NifSession
-from aionif.calls.strands import forget_strands, serial_strand
-from aionif.calls.submit import Route, plan_of
+from aionif.calls.strands import forget_strands
 from aionif.core.native import ffi, lib
 from aionif.core.taints import taints_now
-from aionif.errors import NifArgumentError, NifClosed, NifCrash
+from aionif.errors import NifArgumentError, NifClosed
 from aionif.errors.checks import check_choice, check_count, check_seconds
-from aionif.inline import inline_route
 from aionif.loops import current
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
 from aionif.policy import Isolation, NifPolicy, check_policy, check_tier
 from aionif.telemetry import registry
-from aionif.telemetry.failures import warn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from types import TracebackType
 
-    from aionif.binding.plan import Plan
-    from aionif.errors import NifError
-    from aionif.process.packed import Packing
 
 __all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
 
@@ -47,7 +38,7 @@ _SHUTDOWN_TIMEOUT = 10.0
 _MARGIN = 2.0  # seconds beyond the attempts to stop a call
 
 
-class NifExecutor(Caller):
+class NifExecutor(Router):
     """Workers that run native calls, and the queue before them.
 
     isolation: "thread" runs calls on worker threads; "inline" in the caller's own thread, where
@@ -139,92 +130,6 @@ class NifExecutor(Caller):
         finally:
             self._sessions.discard(session)
             session._close()  # noqa: SLF001 - its owner
-
-    def _make_route(self, fn: Any, policy: NifPolicy | None) -> Route:
-        if self._closed:
-            raise NifClosed(resource="executor")
-        policy = policy or self._policy
-        check_tier(policy, self._isolation)
-        moved = self._isolation == "auto" and (policy.sandbox is not None or self._is_moved(fn))
-        if self._isolation == "process" or moved:
-            return self._guard(self._make_process_route(fn, policy), policy)
-        if self._isolation == "inline":
-            return inline_route(fn, policy, self._pools.count_inline_failure)
-        is_moving = policy.breaker is not None and policy.breaker.then == "process"
-        detour = partial(self._detour, fn, policy) if is_moving else None
-        return self._guard(self._make_thread_route(fn, policy), policy, detour)
-
-    def _guard(
-        self, route: Route, policy: NifPolicy, detour: Callable[[], Route] | None = None
-    ) -> Route:
-        """Return the route that a function's breaker lets a call take, if the policy has one."""
-        if policy.breaker is None:
-            return route
-        breaker = self._pools.breaker(policy.breaker, route.plan, self._drop_routes)
-        return admitted(route, breaker, detour)
-
-    def _drop_routes(self, plan: Plan) -> None:
-        for caller in (self, *self._sessions):
-            caller._forget(plan)  # noqa: SLF001 - its own kind
-
-    def _detour(self, fn: Any, policy: NifPolicy) -> Route:
-        current_port().listen()  # an executor of threads has not done so
-        route = self._make_process_route(fn, policy)
-        route.lasts = False
-        return route
-
-    def _make_thread_route(self, fn: Any, policy: NifPolicy) -> Route:
-        plan = plan_of(fn)
-        strand = ffi.NULL if policy.thread_safe else serial_strand(fn)
-        route = self._route(plan, policy, self._pools.get(policy), strand)
-        route.on_failure = partial(self._move, plan) if self._isolation == "auto" else None
-        return route
-
-    def _route(
-        self, plan: Plan, policy: NifPolicy, pool: Any, strand: Any, packing: Packing | None = None
-    ) -> Route:
-        return Route(
-            plan,
-            policy,
-            pool,
-            strand,
-            rejects_when_full=self._rejects,
-            is_closed=self._is_closed,
-            packing=packing,
-            series=self._pools.series(pool, plan),
-        )
-
-    def _is_moved(self, fn: Any) -> bool:
-        try:
-            return plan_of(fn).address in self._moved
-        except NifArgumentError:
-            return callable(fn) and not is_foreign(fn)  # Python runs in processes alone
-
-    def _move(self, plan: Plan, error: NifError) -> None:
-        if isinstance(error, NifCrash) and plan.address not in self._moved:
-            self._moved.add(plan.address)
-            self._forget(plan)
-            warn("function_moved", function=plan.name, library=plan.library, tier="process")
-
-    def reset_isolation(self, fn: Any = None) -> None:
-        """Run a function that has crashed, or all of them, on threads again (isolation="auto")."""
-        for address in list(self._moved) if fn is None else [plan_of(fn).address]:
-            self._moved.discard(address)
-        self._routes.clear()
-
-    def reset_breaker(self, fn: Any = None) -> None:
-        """Close the circuit breakers of a function, or of all, and forget their crashes."""
-        self._pools.reset_breakers(None if fn is None else plan_of_any(fn))
-
-    def _make_process_route(self, fn: Any, policy: NifPolicy) -> Route:
-        plan, packing = plan_in_process(fn, policy, self._pools, is_session=False)
-        native = not packing.is_python
-        strand = ffi.NULL if policy.thread_safe or not native else serial_strand(fn)
-        pool = process_pool(self._pools, policy, self._setup, plan)
-        return self._route(plan, policy, pool, strand, packing)
-
-    def _is_closed(self) -> bool:
-        return self._closed
 
     def _join(self, port: Port) -> None:
         if self._closed:

@@ -9,13 +9,12 @@ process.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from aionif.errors import NifArgumentError
 from aionif.errors.checks import check_choice
+from aionif.filters.places import import_paths, roots
 from aionif.filters.profiles import NEEDED, PROFILES
 from aionif.filters.syscalls import check_name
 from aionif.limits import NO_LIMITS, NifLimits
@@ -23,7 +22,7 @@ from aionif.limits import NO_LIMITS, NifLimits
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aionif.filters.profiles import GrantName
+from aionif.filters.profiles import GrantName
 
 __all__ = ("Mode", "Namespace", "Profile", "Sandbox")
 
@@ -35,21 +34,8 @@ Weakening = Literal["threads", "fork", "network", "jit"]
 _MODES = ("required", "best_effort")
 _NAMESPACES = ("user", "net", "ipc")
 
+
 # What Python reads on its own behalf, besides what is on sys.path.
-_SYSTEM_PATHS = (
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/local/lib",
-    "/lib",
-    "/lib64",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/usr/share/zoneinfo",
-    "/dev/null",
-    "/dev/urandom",
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Sandbox:
     """What a worker may do once it is sealed. Start from `Sandbox.compute()` or `.python()`.
@@ -175,7 +161,7 @@ class Sandbox:
     def readable(self) -> tuple[str, ...]:
         """The paths that may be read, those of the profile included, none below another."""
         own = import_paths() if self.profile == "python" else ()
-        return _roots((*own, *self.read))
+        return roots((*own, *self.read))
 
     def _with(self, weakening: Weakening) -> Self:
         return replace(self, grants=self.grants | {weakening})
@@ -282,31 +268,3 @@ def _paths(what: str, paths: Iterable[str | os.PathLike[str]]) -> list[str]:
             )
         found.append(os.path.normpath(text))
     return found
-
-
-def import_paths() -> tuple[str, ...]:
-    """Return where this interpreter imports modules from, and what it reads while doing so.
-
-    A current directory of `/` is not taken, though it is on sys.path: that would be everything.
-    """
-    found = [Path(path) for path in sys.path]
-    found += [Path(os.__file__).parent, Path(__file__).parent, Path(sys.base_prefix, "lib")]
-    found += map(Path, _SYSTEM_PATHS)
-    whole = {str(path.absolute()) for path in found if _exists(path)}
-    return _roots(whole - {"/"})
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except PermissionError:  # in a directory that this user can't search
-        return False
-
-
-def _roots(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the paths that are below no other, each once."""
-    kept: list[str] = []
-    for path in sorted(set(paths), key=lambda path: path.split("/")):
-        if not kept or not path.startswith(kept[-1].rstrip("/") + "/"):
-            kept.append(path)
-    return tuple(kept)

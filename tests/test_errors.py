@@ -278,7 +278,7 @@ MESSAGES = {
     "MaxRestartsExceeded": (
         "supervisor 'tree' reached its limit of restarts (3 in 5 s), last of 'worker': "
         "ValueError: bad\n"
-        "exc.history has the restarts; mend what fails, or raise max_restarts."
+        "exc.history has the restarts; repair what fails, or raise max_restarts."
     ),
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aionif import NifArgumentError, NifLimits, Sandbox
-from aionif.sandbox import import_paths
+from aionif.filters.places import import_paths
 from aionif.sealing.seal import compile_seal
 
 if TYPE_CHECKING:

@@ -230,10 +230,10 @@ def test_what_a_request_is_refused_for(run: Any) -> None:
                 (supervisor.start_child(script.slow_child("b")), "is stopped already"),
                 (supervisor.restart_child("a"), "is running"),
                 (supervisor.delete_child("a"), "is running"),
-                (supervisor.terminate_child("z"), "is no child"),
-                (supervisor.delete_child("z"), "is no child"),
+                (supervisor.terminate_child("z"), "is not a child"),
+                (supervisor.delete_child("z"), "is not a child"),
                 (supervisor.start_child(wrong), "is not a ChildSpec"),
-                (supervisor.terminate_child(wrong), "is no child"),
+                (supervisor.terminate_child(wrong), "is not a child"),
             ):
                 with pytest.raises(NifArgumentError, match=problem):
                     await request

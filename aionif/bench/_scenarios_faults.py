@@ -53,11 +53,11 @@ class _Renewed:
             if not self._case.subject.synchronous:
                 await result
         except Exception as told:  # noqa: BLE001 - each library has its own
-            await self.mend(told)
+            await self.repair(told)
             return told
         raise AssertionError("a call that must crash has returned")
 
-    async def mend(self, told: BaseException) -> None:
+    async def repair(self, told: BaseException) -> None:
         """Open the subject anew if this is how it says that it is broken."""
         if isinstance(told, BrokenExecutor):
             await self._stack.aclose()
@@ -101,7 +101,7 @@ async def crash_of_many(case: Case, *, count: int) -> Measured:
             told = await _wave(case, subject.bind, crash, work, count)
             broken = [error for error in told if isinstance(error, BrokenExecutor)]
             for error in broken[:1]:  # all that were in flight say so, of the one pool
-                await subject.mend(error)
+                await subject.repair(error)
             waves.append((time.perf_counter() - start) / count)
             bystanders += count - 1
             lost += len(told) - 1
@@ -159,7 +159,7 @@ async def _until_it_works(case: Case, subject: _Renewed, work: Work) -> None:
             if not case.subject.synchronous:
                 await result
         except Exception as told:  # noqa: BLE001 - it was sent to a worker that was dying
-            await subject.mend(told)
+            await subject.repair(told)
         else:
             return
 

@@ -24,7 +24,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
 
 from aionif.calls.window import Window
-from aionif.telemetry.failures import warn
+from aionif.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -47,7 +47,7 @@ def _address_of(pointer: Any) -> int:
         raise NifArgumentError(
             argument="pointer",
             value=pointer,
-            problem="is no pointer",
+            problem="is not a pointer",
             remedy="Pass what a call of this session has returned, or an address.",
         ) from problem
 

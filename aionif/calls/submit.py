@@ -297,7 +297,7 @@ def _unserved(route: Route) -> NifError:
         return error
     reason, remedy = lack_of(route.pool) or (
         _problem_of(route.pool),
-        "See what the worker says, and mend the executor's setup.",
+        "See what the worker says, and repair the executor's setup.",
     )
     kind = "worker process" if route.tier == "process" else "thread"
     return NifRejected(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Table", "format_seconds")
 
-_FALLBACK_WIDTH = 120  # columns, where stdout is no terminal
+_FALLBACK_WIDTH = 120  # columns, where stdout is not a terminal
 _NARROWEST, _WIDEST = 96, 160
 _ERROR_WIDTH = len("NifStackOverflow")
 _TIME_HEAD = "time to know"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ("compare", "run")
 
 _DONE, _WORSE, _IMPOSSIBLE, _INTERRUPTED = 0, 1, 2, 130  # the last is what a shell makes of SIGINT
-_WIDTH = 160  # columns, where stdout is no terminal
+_WIDTH = 160  # columns, where stdout is not a terminal
 
 
 class _Refused(Exception):  # noqa: N818 - what follows is a sentence for the user

@@ -73,7 +73,7 @@ def check_span(name: str, value: object) -> float:
         raise NifArgumentError(
             argument=name,
             value=value,
-            problem="is no span of time",
+            problem="is not a span of time",
             remedy="Use a number of seconds above 0.",
         )
     return seconds

@@ -3,8 +3,8 @@
 The tables are the kernel's ABI: numbers are never reused, so they only grow at their end. A call
 that a newer kernel added is shown by its number. Since 424 the numbers are the same everywhere.
 
-Policies may name what either processor has: `open` is no mistake on aarch64, there is only nothing
-to allow. Reports and the thread tier's filters use the table of the processor they are on.
+Policies may name what either processor has: `open` is not a mistake on aarch64, there is only
+nothing to allow. Reports and the thread tier's filters use the table of the processor they are on.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import Any
 
 from aionif.core.native import ffi, lib
 from aionif.core.taints import taints
+from aionif.log import warn
 from aionif.process import zygote
 from aionif.sealing.seal import log_missing, words_of
-from aionif.telemetry.failures import warn
 
 __all__ = ("report_all",)
 

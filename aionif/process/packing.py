@@ -39,7 +39,7 @@ _OWNERS = (
     getattr(backend, "__CDataOwn"),
     getattr(backend, "__CDataFromBuf"),
 )
-# What is outside is no address: a flag, a small number.
+# What is outside is not an address: a flag, a small number.
 _LOWEST, _HIGHEST = 1 << 16, HERE.end_of_addresses
 
 _Span = tuple[int, int, int, bool]  # here, there, bytes, whether it can be written to for certain
@@ -292,7 +292,7 @@ def _pack_ctypes(is_session: bool, _index: int, argument: Any, given: Any, packe
 
 
 def _target_of(argument: Any, given: Any) -> Any:
-    """Return what an argument points to; None: it is no pointer, or a null one."""
+    """Return what an argument points to; None: it is not a pointer, or a null one."""
     if isinstance(given, ctypes.c_char_p):
         return given.value
     if isinstance(argument, _POINTER):

@@ -232,7 +232,7 @@ def _find(module: str, name: str) -> Any:
 def _only_plain(module: str, name: str) -> Any:
     if f"{module}.{name}" in _PLAIN:
         return None
-    raise ValueError(f"{module}.{name} is no plain data, and the policy takes nothing else")
+    raise ValueError(f"{module}.{name} does not hold plain data, and the policy takes nothing else")
 
 
 def _where(plan: Plan) -> dict[str, Any]:

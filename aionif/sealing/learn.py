@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionif.errors import NifArgumentError
 from aionif.filters.bpf import ALLOW, Call, bind, evaluate
+from aionif.filters.places import roots
 from aionif.filters.profiles import program_of
 from aionif.filters.syscalls import name_of, number_of
 from aionif.sandbox import Sandbox
@@ -175,7 +176,7 @@ class _Pupil:
     def lesson(self, error: str | None) -> Lesson:
         """Return what was learnt."""
         read = self.read or self.execute  # a program that loads no library is still read itself
-        made = self.start.allow_read(*_gathered(read)).allow_write(*_roots(self.write))
+        made = self.start.allow_read(*_gathered(read)).allow_write(*roots(self.write))
         made = made.allow_exec(*sorted(self.execute))
         for weakening, names in _INTENTIONS.items():
             wider = replace(made, grants=made.grants | {weakening})
@@ -214,20 +215,11 @@ def _is_below(path: str, places: Iterable[str]) -> bool:
     return any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
 
 
-def _roots(paths: Iterable[str]) -> list[str]:
-    """Return the paths that are below no other."""
-    kept: list[str] = []
-    for path in sorted(paths, key=lambda path: path.split("/")):
-        if not _is_below(path, kept):
-            kept.append(path)
-    return kept
-
-
-def _gathered(files: Iterable[str]) -> list[str]:
+def _gathered(files: Iterable[str]) -> tuple[str, ...]:
     """Return files as they are, or their directory where it has many of them."""
     crowded = {
         directory
         for directory, count in Counter(_parent(file) for file in files).items()
         if count >= _MANY and directory != "/"
     }
-    return _roots({_parent(file) if _parent(file) in crowded else file for file in files})
+    return roots({_parent(file) if _parent(file) in crowded else file for file in files})

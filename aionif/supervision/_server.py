@@ -10,7 +10,7 @@ brings it. That is as if the serving task had been woken first, and makes it aff
 request of a service as a child.
 
 An end of a child that comes after its life was already taken from it (it was stopped, or was
-deleted) is no news: `child.life is not life`.
+deleted) says nothing new: `child.life is not life`.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class Server(Keeper):
     def _find(self, name: object) -> Child:
         child = self.children.get(name) if isinstance(name, str) else None
         if child is None:
-            raise _misused(name, "is no child", "supervisor.which_children() lists them.")
+            raise _misused(name, "is not a child", "supervisor.which_children() lists them.")
         return child
 
     def _find_stopped(self, name: object) -> Child:

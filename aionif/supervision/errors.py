@@ -49,7 +49,7 @@ class MaxRestartsExceeded(NifError):  # noqa: N818 - it says what happened, as i
         return f"supervisor {self.supervisor!r} reached its limit of restarts{limit}{last}{reason}"
 
     def _remedy(self) -> str:
-        return "exc.history has the restarts; mend what fails, or raise max_restarts."
+        return "exc.history has the restarts; repair what fails, or raise max_restarts."
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -300,7 +300,7 @@ def check_name(argument: str, value: object) -> None:
     """Raise NifArgumentError unless `value` is a str with something in it."""
     if not isinstance(value, str) or not value:
         raise NifArgumentError(
-            argument=argument, value=value, problem="is no name", remedy="Use a non-empty str."
+            argument=argument, value=value, problem="is not a name", remedy="Use a non-empty str."
         )
 
 

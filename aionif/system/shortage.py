@@ -38,7 +38,7 @@ def explain(error: int, what: str) -> tuple[str, str]:
     }
     if error in table:
         return table[error]()
-    return f"{what} failed: {os.strerror(error)}", "Mend that, then call again."
+    return f"{what} failed: {os.strerror(error)}", "Repair that, then call again."
 
 
 def _no_descriptor() -> tuple[str, str]:

@@ -15,7 +15,7 @@ from aionif.errors import (
 )
 from aionif.log import warn
 
-__all__ = ("call_failed", "warn")
+__all__ = ("call_failed",)
 
 
 def call_failed(error: NifError, duration: float | None = None) -> None:

@@ -307,8 +307,7 @@ def library_path(language: Language) -> Path:
     """
     # An editable install splits the package: its modules stay in the source tree, while what was
     # built lies in site-packages. __path__ lists both.
-    package = sys.modules[__name__.rpartition(".")[0]]
-    for entry in package.__path__:
+    for entry in sys.modules["aionif"].__path__:
         library = Path(entry, "_specimens", f"libaionif_gallery_{language}.so")
         if library.is_file():
             return library
