@@ -69,7 +69,7 @@ FAULTS = {
     "segv_read": Fault("SEGV_MAPERR", 0x10),
     "segv_write": Fault("SEGV_MAPERR", 0x20),
     "null_call": Fault("SEGV_MAPERR", 0),
-    "wild_jump": Fault("SEGV_MAPERR", 0x2BAD0000B000),
+    "wild_jump": Fault("SEGV_MAPERR", 0x0BAD0000B000),
     "non_canonical": Fault("SI_KERNEL"),
     "read_only_write": Fault("SEGV_ACCERR", SOME),
     "bus": Fault("BUS_ADRERR", SOME),

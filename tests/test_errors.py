@@ -389,7 +389,7 @@ import aionif.errors
 print({"anyio", "structlog", "subprocess", "asyncio", "ctypes", "cffi"} & sys.modules.keys())
 """
     output = subprocess.run(
-        [sys.executable, "-c", program, str(Path(errors.__file__).parent)],
+        [sys.executable, "-c", program, str(Path(errors.__file__).parents[1])],
         capture_output=True,
         text=True,
         check=True,

@@ -63,3 +63,8 @@ __all__ = (
     "NifTimeout",
     "NifWorkerLost",
 )
+
+# Tracebacks and pickles name them as users do.
+for _name in __all__:
+    if _name.startswith("Nif"):
+        globals()[_name].__module__ = __name__

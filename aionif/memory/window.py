@@ -12,7 +12,7 @@ from aionif.core.native import lib
 
 __all__ = ("reserve",)
 
-_FIRST, _LAST = 0x1000_0000_0000, 0x4000_0000_0000  # nothing is mapped there by default
+_FIRST, _LAST = 0x1000_0000_0000, 0x4000_0000_0000  # Linux maps nothing there by itself
 _LARGEST, _SMALLEST = 1 << 40, 1 << 24  # of the window
 _ATTEMPTS = 16  # at addresses that are taken
 _LEAST_BLOCKS = 64

@@ -72,8 +72,9 @@ SPECIMEN void gallery_segv_write(void) { *(volatile int *)OPAQUE(0x20) = 1; }
 
 SPECIMEN void gallery_null_call(void) { ((void (*)(void))OPAQUE(0))(); }
 
-/* Far from null, and between the places where Linux puts programs and where it puts mappings. */
-SPECIMEN void gallery_wild_jump(void) { ((void (*)(void))OPAQUE(0x2bad0000b000))(); }
+/* Far from null, below where Linux puts programs and mappings, and below where the window of worker
+ * processes may be (aionif/memory/window.py), which is mapped without access. */
+SPECIMEN void gallery_wild_jump(void) { ((void (*)(void))OPAQUE(0x0bad0000b000))(); }
 
 /* x86-64 reports this one as a general protection fault: si_code SI_KERNEL and si_addr 0. */
 SPECIMEN int gallery_non_canonical(void) { return *(volatile int *)OPAQUE(0x8000000000000000); }
