@@ -4,12 +4,12 @@
 #endif
 #include "core.h"
 
-#include "fault.h"
-#include "modules.h"
-#include "process.h"
-#include "series.h"
-#include "unwind.h"
-#include "worker.h"
+#include "faults/fault.h"
+#include "faults/modules.h"
+#include "faults/unwind.h"
+#include "lanes/series.h"
+#include "processes/process.h"
+#include "workers/worker.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,10 +4,10 @@
  * here (inline tier), or the fetching of a result that is ready. The arguments, or the result, pass
  * through the very conversion that a direct call would use, as cffi believes it is making one; errno
  * too goes in and comes out as a direct call would have it. */
-#include "fault.h"
-#include "process.h"
-#include "unwind.h"
-#include "worker.h"
+#include "faults/fault.h"
+#include "faults/unwind.h"
+#include "processes/process.h"
+#include "workers/worker.h"
 
 #include <errno.h>
 #include <stdlib.h>
