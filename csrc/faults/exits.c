@@ -23,8 +23,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "workers/worker.h"
+#include "faults/exits.h"
 
+#include "arch/arch.h"
 #include "faults/fault.h"
 #include "faults/modules.h"
 

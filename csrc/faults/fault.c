@@ -29,10 +29,9 @@
 
 #include "arch/context.h"
 #include "faults/chain.h"
+#include "faults/exits.h"
 #include "faults/modules.h"
 #include "faults/unwind.h"
-#include "processes/child.h"
-#include "workers/worker.h"
 
 #include <errno.h>
 #include <gnu/libc-version.h>
@@ -45,14 +44,13 @@
 #define SYS_SECCOMP 1 /* si_code of a SIGSYS that a filter raised */
 #endif
 
-_Thread_local struct aionif__thread *aionif__self;
-
 static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
 enum { FAULTS = sizeof faults / sizeof faults[0] };
 
 static pid_t owner;
 static int abort_signal;
 static bool raise_blocks;
+static void (*on_denial)(int);
 
 static bool within(const struct aionif__stack *stack, uintptr_t sp) {
     return sp >= stack->guard_low && sp <= stack->top;
@@ -156,7 +154,7 @@ static void resume(struct aionif__thread *self, struct aionif__invocation *invoc
  * no mask of its own (the inline tier's) must get back that of the call. */
 static void begin_recording(struct aionif__thread *self, struct aionif__invocation *invocation,
                             const ucontext_t *context) {
-    if (!self->lane) {
+    if (!self->is_worker) {
         memcpy(&self->signal_mask, &context->uc_sigmask, sizeof self->signal_mask);
     }
     self->recording = invocation;
@@ -209,8 +207,8 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
-    if (is_sealed_off(info)) {
-        aionif__child_denied(info->si_syscall);
+    if (is_sealed_off(info) && on_denial) {
+        on_denial(info->si_syscall);
     }
     if (self && self->recording && on_alternate_stack(self, context_sp(context))) {
         resume(self, self->recording, context, AIONIF__FAULTED);
@@ -363,6 +361,8 @@ const char *aionif__fault_start(void) {
     }
     return NULL;
 }
+
+void aionif__fault_tell_denials(void (*told)(int)) { on_denial = told; }
 
 void aionif__fault_forked(void) { owner = getpid(); }
 

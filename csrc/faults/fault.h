@@ -9,6 +9,8 @@ enum { AIONIF__FILTER_MARK = 0x0a10 };
 /* Installs the handlers; NULL, or why they can't be. */
 const char *aionif__fault_start(void);
 void aionif__fault_forked(void);
+/* A seal's filter has trapped this system call: told in the handler, before anything is decided. */
+void aionif__fault_tell_denials(void (*told)(int number));
 /* Another handler may have been put in front since: puts ours back and names the signal, else 0. */
 int aionif__fault_reclaim(void);
 /* The process these handlers recover in; a fork inside a call makes another one. */

@@ -21,10 +21,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "faults/lock_check.h"
+
 #include "faults/fault.h"
-#include "lanes/state.h"
-#include "threads/stack.h"
-#include "workers/worker.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -138,8 +137,8 @@ static bool await_answer(const struct aionif__thread *self, struct probe *probe)
             return true;
         }
         stuck = aionif__thread_wants_cpu(atomic_load(&probe->tid)) ? 0 : stuck + 1;
-        if (self->lane) { /* the watchdog sees that this thread is not */
-            atomic_fetch_add(&self->lane->progress, 1);
+        if (self->progress) { /* whoever looks sees that this thread is not */
+            atomic_fetch_add(self->progress, 1);
         }
     }
     return false;
@@ -194,6 +193,9 @@ static bool prove_the_rest(const struct aionif__thread *self) {
 }
 
 static _Atomic int undecided; /* workers that prove themselves now */
+static _Atomic bool failed;   /* one was set aside with a lock that fork() needs */
+
+void aionif__lock_check_failed(void) { atomic_store(&failed, true); }
 
 bool aionif__check_worker_locks(struct aionif__thread *self) {
     atomic_fetch_add(&undecided, 1);
@@ -214,10 +216,10 @@ void aionif__check_inline_locks(struct aionif__thread *self) {
  * stop the whole program. posix_spawn, and Python's subprocess, take none of them. */
 static void before_fork(void) {
     struct timespec moment = {.tv_nsec = 1000000};
-    while (atomic_load(&undecided) && !atomic_load(&aionif__core.fork_would_hang)) {
+    while (atomic_load(&undecided) && !atomic_load(&failed)) {
         nanosleep(&moment, NULL); /* the watchdog decides, in the end */
     }
-    if (atomic_load(&aionif__core.fork_would_hang)) {
+    if (atomic_load(&failed)) {
         static const char last_words[] = "aionif: fork() after a native crash that left a lock of "
                                          "libc held would hang; the process ends instead\n";
         ssize_t written = write(STDERR_FILENO, last_words, sizeof last_words - 1);

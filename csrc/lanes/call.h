@@ -32,7 +32,7 @@ struct aionif__call {
     bool settled;                           /* counted in its series */
     bool ending;                            /* in the watchdog's list of calls to be stopped */
     uint8_t ending_mode;                    /* enum aionif_ending_policy */
-    uint32_t attempts, answers, unanswered; /* to stop it; see watchdog.c */
+    uint32_t attempts, answers, unanswered; /* to stop it; see ending.h */
     int64_t next_attempt_ns;
     struct aionif_plan *plan;
     struct aionif_pool *pool;
@@ -42,7 +42,7 @@ struct aionif__call {
     struct aionif__worker *worker; /* of a call in a lane */
     struct aionif__record *record;
     struct aionif__thread *thread; /* of an inline call */
-    struct aionif_block *block;    /* its memory in the process tier */
+    struct aionif_block *block;    /* its memory, where it is not the worker's too */
     int32_t reply;                 /* a memfd that came with its result, or -1 */
     struct aionif__queue *queue;
     struct aionif__call *previous, *next;               /* in the queue */
@@ -62,7 +62,7 @@ struct aionif__call {
     uint32_t word_count;
     void *memory; /* of a struct that is returned through a hidden pointer */
     struct aionif_failure *failure;
-    struct aionif__remains *remains; /* of a process that failed under it */
+    struct aionif__remains *remains; /* of a worker that can't be asked any more */
 };
 
 struct aionif__remains {

@@ -6,7 +6,11 @@
  * event loop between two calls; any other gets a new worker while there may be one, and otherwise
  * waits. What is queued in a lane is taken back (a compare-and-swap on its record) as soon as another
  * worker is idle, so nothing waits behind a slow call that someone else could serve. */
-#include "processes/process.h"
+#include "lanes/dispatch.h"
+
+#include "lanes/ends.h"
+#include "lanes/events.h"
+#include "lanes/lack.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,7 +21,7 @@ enum { SHORT_NS = 20000, AHEAD = 16 };
  * aionif__lane_idle, the answer stands. */
 static bool serves(const struct aionif__worker *worker) {
     return atomic_load(&worker->lane->health) == AIONIF__SERVING &&
-           (!worker->process || aionif__process_serves(worker));
+           (!worker->server->serves || worker->server->serves(worker));
 }
 
 static uint32_t load_of(const struct aionif__worker *worker) {
@@ -48,9 +52,9 @@ bool aionif__has_room(const struct aionif_pool *pool) {
     return pool->outstanding < most || aionif__waiting(pool) < most; /* no need to count, mostly */
 }
 
-/* A process is taken at its word only once the record has been looked into. */
+/* Who may lie is taken at its word only once the record has been looked into. */
 static bool seems_idle(const struct aionif__worker *worker) {
-    return worker->process ? load_of(worker) == 0 : aionif__lane_idle(worker->lane);
+    return worker->server->is_trusted ? aionif__lane_idle(worker->lane) : load_of(worker) == 0;
 }
 
 static struct aionif__worker *find_idle(const struct aionif_pool *pool,
@@ -82,7 +86,6 @@ static bool is_short(const struct aionif__call *call) {
     return call->plan->usual_ns && call->plan->usual_ns < SHORT_NS;
 }
 
-/* A worker that has short calls of its own while others of this port wait; NULL: there is none. */
 struct aionif__worker *aionif__to_feed(const struct aionif_port *port) {
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         const struct aionif__call *waiting = pool->pending.first;
@@ -106,7 +109,7 @@ static struct aionif__worker *start_worker(struct aionif_pool *pool) {
     if (pool->worker_count == pool->settings.max_workers) {
         return NULL;
     }
-    struct aionif__worker *worker = aionif__worker_start(pool);
+    struct aionif__worker *worker = pool->server->start(pool);
     if (worker) {
         aionif__lack_over(pool);
     } else if (pool->lack_error) {
@@ -160,8 +163,8 @@ static void put(struct aionif__worker *worker, struct aionif__call *call, bool m
     bool watched = may_watch && aionif__lane_idle(lane) && serves(worker) &&
                    (!call->parked || worker->pool->settings.wake_ns);
     fill(record, call);
-    if (worker->process) {
-        aionif__process_fill(worker, record, call);
+    if (worker->server->fill) {
+        worker->server->fill(worker, record, call);
     }
     worker->calls[lane->submitted % AIONIF__SLOTS] = call;
     worker->last_used = ++worker->pool->uses;
@@ -181,9 +184,9 @@ void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched) {
     for (struct aionif__call *call = pool->pending.first, *next; call; call = next) {
         next = call->next;
         struct aionif__worker *worker = choose(pool, call);
-        if (worker && worker->process && call->block &&
-            !aionif__buffers_grant(worker->process, call->block)) {
-            break; /* its socket is full: the watchdog asks again */
+        if (worker && call->block && worker->server->grant &&
+            !worker->server->grant(worker, call->block)) {
+            break; /* the watchdog asks again */
         }
         if (worker) {
             aionif__queue_remove(call);

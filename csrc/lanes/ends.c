@@ -1,7 +1,11 @@
 /* How calls end: what a worker has published is taken over, and whoever waits is told. */
+#include "lanes/ends.h"
+
+#include "lanes/dispatch.h"
+#include "lanes/ending.h"
+#include "lanes/events.h"
 #include "lanes/series.h"
-#include "processes/process.h"
-#include "workers/worker.h"
+#include "lanes/strand.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +34,8 @@ static void take_failure(struct aionif__call *call, const struct aionif__record 
     failure->timed_out = call->timed_out;
     failure->queue_ns = call->queue_ns;
     failure->run_ns = call->run_ns;
-    if (call->worker->process) {
-        aionif__take_remains(call->worker, call);
+    if (call->worker->server->describe) {
+        call->worker->server->describe(call->worker, call);
     }
 }
 
@@ -74,35 +78,6 @@ void aionif__outstanding_less(struct aionif_pool *pool) {
     }
 }
 
-static void free_strand_when_done(struct aionif_strand *strand) {
-    if (strand->closed && !strand->busy && !strand->held.first) {
-        if (strand->pinned) {
-            strand->pinned->reserved = NULL;
-        }
-        free(strand);
-    }
-}
-
-/* The strand's call has ended: the next one in its queue goes to the head of the pool's, as it has
- * waited longer than anything there. */
-void aionif__strand_next(struct aionif_strand *strand) {
-    struct aionif__call *call = strand->held.first;
-    strand->busy = call != NULL;
-    if (call) {
-        aionif__queue_remove(call);
-        call->pool->held--;
-        aionif__queue_prepend(&call->pool->pending, call);
-        aionif__dispatch(call->pool, NULL);
-    }
-    free_strand_when_done(strand);
-}
-
-void aionif__strand_drop_held(struct aionif_strand *strand) {
-    while (strand->held.first) {
-        aionif__drop(strand->held.first, AIONIF_EVENT_CLOSED);
-    }
-}
-
 static void leave_strand(struct aionif__call *call, const struct aionif__record *record) {
     struct aionif_strand *strand = call->strand;
     if (strand) {
@@ -120,7 +95,7 @@ static void end(struct aionif__call *call, struct aionif__record *record, bool s
     call->queue_ns = record->started_ns - call->submitted_ns;
     note_run_time(call->plan, call->run_ns);
     aionif__deadline_remove(call);
-    aionif__end_forget(call);
+    aionif__ending_forget(call);
     leave_strand(call, record);
     if (!stray) {
         count_end(call->pool, call, record);
@@ -147,11 +122,12 @@ static void end(struct aionif__call *call, struct aionif__record *record, bool s
 }
 
 void aionif__collect(struct aionif__worker *worker) {
+    const struct aionif__server *server = worker->server;
     struct aionif__lane *lane = worker->lane;
     while (lane->collected != lane->submitted) {
         struct aionif__record *slot = aionif__lane_at(lane, lane->collected), *record = slot;
         uint32_t state = atomic_load(&slot->state) & AIONIF__STATE;
-        if (worker->process && !(record = aionif__validate(worker, lane->collected, &state))) {
+        if (!server->is_trusted && !(record = server->read(worker, lane->collected, &state))) {
             break;
         }
         if (state != AIONIF__FINISHED && state != AIONIF__PASSED) {
@@ -160,8 +136,8 @@ void aionif__collect(struct aionif__worker *worker) {
         struct aionif__call *call = worker->calls[lane->collected % AIONIF__SLOTS];
         worker->calls[lane->collected % AIONIF__SLOTS] = NULL;
         if (state == AIONIF__FINISHED && call) {
-            if (worker->process) {
-                aionif__take_block(worker, call, record);
+            if (server->take) {
+                server->take(worker, call, record);
             }
             end(call, record, worker->pool == NULL);
         }
@@ -182,9 +158,7 @@ void aionif__tell_starved(struct aionif_pool *pool) {
     }
 }
 
-/* A worker says that it leaves before it publishes its last call. Until that is published it is the
- * pool's: a call that ends outside of it would stay in its count of outstanding ones for ever. */
-static bool is_publishing(struct aionif__worker *worker) {
+bool aionif__is_publishing(struct aionif__worker *worker) {
     struct aionif__lane *lane = worker->lane;
     aionif__collect(worker);
     return lane->collected != lane->submitted &&
@@ -192,51 +166,11 @@ static bool is_publishing(struct aionif__worker *worker) {
                AIONIF__RUNNING;
 }
 
-/* Threads that ended by themselves (a Rust panic, pthread_exit) make room for new ones. */
-static void replace_leavers(struct aionif_pool *pool) {
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        uint32_t health = atomic_load(&pool->workers[i]->lane->health);
-        if (pool->settings.is_process) {
-            struct aionif__worker *worker = pool->workers[i];
-            if (atomic_load(&worker->lane->tid)) {
-                pool->failed_starts = 0;
-                aionif__take_sealed(pool, worker->process);
-            }
-            bool over = health != AIONIF__SERVING && !is_publishing(worker);
-            if (over || aionif__process_leaves(worker)) {
-                aionif__process_retire(worker);
-                i--;
-            }
-        } else if (health >= AIONIF__LEAVING && !is_publishing(pool->workers[i])) {
-            struct aionif__worker *worker = pool->workers[i--];
-            aionif__worker_take_out(worker);
-            aionif__worker_stray(worker);
-            if (health == AIONIF__RETIRED) {
-                aionif__worker_retired(pool, worker);
-            } else {
-                pool->statistics.restarts[AIONIF_RESTART_ENDED]++;
-            }
-        }
-    }
-}
-
-static void note_unfiltered(struct aionif_pool *pool, struct aionif__worker *worker) {
-    if (atomic_load_explicit(&worker->lane->unfiltered, memory_order_relaxed) &&
-        !pool->unfiltered_said) {
-        pool->unfiltered_said = true;
-        aionif__core_event(AIONIF_CORE_NO_FILTER, 0, 0, NULL, aionif__exits_blind());
-    }
-}
-
 void aionif__collect_pool(struct aionif_pool *pool) {
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         aionif__collect(pool->workers[i]);
-        note_unfiltered(pool, pool->workers[i]);
     }
-    replace_leavers(pool);
-    if (pool->settings.is_process) {
-        aionif__process_reap(pool);
-    }
+    pool->server->replace(pool);
     aionif__dispatch(pool, NULL);
     aionif__rebalance(pool, false);
     if (aionif__has_room(pool)) {
@@ -255,7 +189,7 @@ void aionif__drop(struct aionif__call *call, int event) {
     if (call->queue && call->strand && call->queue == &call->strand->held) {
         call->pool->held--;
         aionif__queue_remove(call);
-        free_strand_when_done(call->strand);
+        aionif__strand_free_when_done(call->strand);
     } else {
         if (call->queue) {
             aionif__queue_remove(call);

@@ -1,5 +1,9 @@
 /* Events: what an event loop is told, and how it is woken for it. */
-#include "processes/process.h"
+#include "lanes/events.h"
+
+#include "lanes/dispatch.h"
+#include "lanes/ends.h"
+#include "lanes/worker.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -39,7 +43,7 @@ static bool grow(struct aionif__events *events, uint32_t least) {
     return true;
 }
 
-bool aionif__events_push(struct aionif__events *events, uint64_t value, int kind) {
+static bool push(struct aionif__events *events, uint64_t value, int kind) {
     if (events->length == events->room && !grow(events, events->length + 1)) {
         return false;
     }
@@ -67,7 +71,7 @@ static int take(struct aionif__events *events, uint64_t *out, int room) {
     return count;
 }
 
-void aionif__ring(struct aionif_port *port) {
+static void ring(struct aionif_port *port) {
     if (atomic_exchange(&port->bell.armed, 0)) {
         aionif__bell_ring(&port->bell);
     }
@@ -76,18 +80,18 @@ void aionif__ring(struct aionif_port *port) {
 /* For what any loop may take: the loop of this or that port may have stopped running. */
 static void ring_all(void) {
     for (struct aionif_port *port = aionif__core.ports; port; port = port->next) {
-        aionif__ring(port);
+        ring(port);
     }
 }
 
 bool aionif__announce(struct aionif_port *port, uint64_t value, int kind) {
     if (port->closed) {
-        bool pushed = aionif__events_push(&aionif__core.unclaimed, value, kind);
+        bool pushed = push(&aionif__core.unclaimed, value, kind);
         ring_all();
         return pushed;
     }
-    bool pushed = aionif__events_push(&port->events, value, kind);
-    aionif__ring(port);
+    bool pushed = push(&port->events, value, kind);
+    ring(port);
     return pushed;
 }
 
@@ -134,8 +138,7 @@ struct aionif_port *aionif_port_open(void) {
 int aionif_port_descriptor(struct aionif_port *port) { return port->bell.descriptor; }
 
 static void await_publisher(const struct aionif__worker *worker) {
-    while (!worker->process && /* which rings a bell of its own */
-           atomic_load(&worker->lane->publishing)) {
+    while (!worker->server->has_own_bell && atomic_load(&worker->lane->publishing)) {
         sched_yield();
     }
 }
@@ -172,7 +175,7 @@ void aionif_port_close(struct aionif_port *port) {
     close(port->bell.descriptor);
     uint64_t event;
     while (take(&port->events, &event, 1)) {
-        aionif__events_push(&aionif__core.unclaimed, event >> 8, event & 0xff);
+        push(&aionif__core.unclaimed, event >> 8, event & 0xff);
     }
     if (!port->outstanding) {
         free_port(port);
@@ -241,6 +244,14 @@ static void feed(struct aionif_port *port) {
     }
 }
 
+static void arm_all(void) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        if (pool->server->arm) {
+            pool->server->arm(pool);
+        }
+    }
+}
+
 /* Takes events into `out`, which has `room` places (2 at the least): twice their count, and 1 if the
  * loop is to ask again before it sleeps. Else the bell is armed. After arming comes one more look: what
  * was published before it rang no bell. */
@@ -258,7 +269,7 @@ int aionif_collect(struct aionif_port *port, uint64_t *out, int room) {
     port->draining = is_to_look_again(port, count);
     if (!port->draining) {
         atomic_store(&port->bell.armed, 1);
-        aionif__process_arm_all();
+        arm_all();
         if (count == 0) {
             collect_all();
             count = take_all(port, out, room);
@@ -268,11 +279,4 @@ int aionif_collect(struct aionif_port *port, uint64_t *out, int room) {
     int more = port->draining;
     aionif__unlock();
     return 2 * count + more;
-}
-
-/* For statistics: a caller does not wait for room, its call was rejected. */
-void aionif_pool_reject(struct aionif_pool *pool) {
-    aionif__lock();
-    pool->statistics.rejected++;
-    aionif__unlock();
 }

@@ -4,7 +4,10 @@
  * milliseconds. So a call waits for a while, and as long as any worker serves; only then does it end
  * with AIONIF_EVENT_UNSERVED. Here the system's error is kept, Python puts it into words. The calls
  * are dropped by the watchdog alone: a submission is not over yet when it looks for a worker. */
-#include "processes/process.h"
+#include "lanes/lack.h"
+
+#include "lanes/alarm.h"
+#include "lanes/ends.h"
 
 #include <stdio.h>
 
@@ -18,10 +21,10 @@ void aionif__lack(struct aionif_pool *pool, const char *what, int error) {
 void aionif__lack_begins(struct aionif_pool *pool) {
     if (!pool->lacking_since_ns) {
         pool->lacking_since_ns = aionif__now_ns();
-        if (pool->settings.is_process && aionif__zygote_lost()) {
-            aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, 0, NULL, "");
+        if (pool->server->lacks) {
+            pool->server->lacks(pool);
         }
-        aionif__watchdog_wake(INT64_MAX - 1);
+        aionif__alarm_wake(INT64_MAX - 1);
     }
 }
 

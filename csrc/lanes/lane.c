@@ -7,17 +7,10 @@
 #include <sched.h>
 #include <stddef.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Reads of the clock cost more than looks at a record: so many looks for one of them. */
 enum { LOOKS = 16, SPIN_MARGIN_NS = 2000 };
-
-int64_t aionif__now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * (int64_t)1000000000 + now.tv_nsec;
-}
 
 struct aionif__record *aionif__lane_reserve(struct aionif__lane *lane) {
     if (lane->submitted - lane->collected == AIONIF__SLOTS) {

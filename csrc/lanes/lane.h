@@ -21,6 +21,7 @@
 #ifndef AIONIF_LANE_H
 #define AIONIF_LANE_H
 #include "core.h"
+#include "system/clock.h"
 #include "threads/thread.h"
 
 #include <stdatomic.h>
@@ -56,7 +57,7 @@ struct aionif__record {
     uint32_t measure_stack;
     int32_t error_number; /* errno before the call; the worker leaves errno after it */
     uint32_t has_x87;
-    uint32_t grants; /* of a process: so many it must have taken before this call */
+    uint32_t grants; /* of buffers: so many the worker must have taken before this call */
     struct aionif__bell *bell;
     struct aionif__registers registers;
     /* The worker's. */
@@ -98,11 +99,10 @@ struct aionif__lane {
     _Atomic int32_t submitter_cpu; /* of the last submission */
     struct aionif__control control;
     uint32_t spin_ns;
-    struct aionif__bell bell; /* of a process, which can't reach its callers' */
+    struct aionif__bell bell; /* of a worker that can't reach its callers' */
     struct aionif__record records[AIONIF__SLOTS];
 };
 
-int64_t aionif__now_ns(void);
 void aionif__bell_ring(struct aionif__bell *bell); /* by who has disarmed it */
 
 /* The submitting side. */

@@ -13,7 +13,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "processes/process.h"
+#include "processes/buffer.h"
+
 #include "system/passing.h"
 
 #include <errno.h>
@@ -102,7 +103,8 @@ static bool send_grant(const struct aionif__process *process, uint32_t buffer, b
     return sent == (ssize_t)sizeof grant || errno == EPIPE || errno == ECONNRESET;
 }
 
-bool aionif__buffers_grant(struct aionif__process *process, const struct aionif_block *block) {
+bool aionif__buffers_grant(struct aionif__worker *worker, const struct aionif_block *block) {
+    struct aionif__process *process = aionif__process_of(worker);
     for (uint32_t i = 0; i < block->grant_count && i < AIONIF_GRANTS; i++) {
         uint32_t buffer = block->grants[i] >> 1;
         bool writable = block->grants[i] & 1;

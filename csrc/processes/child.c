@@ -11,14 +11,11 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "processes/child.h"
-
 #include "faults/fault.h"
 #include "faults/modules.h"
-#include "lanes/state.h"
 #include "processes/segment.h"
 #include "system/passing.h"
-#include "workers/worker.h"
+#include "workers/serve.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -150,8 +147,8 @@ static bool find_function(struct aionif__thread *self, struct aionif__record *re
     return invocation->function || refuse(self, record, problem);
 }
 
-bool aionif__child_prepare(struct aionif__thread *self, struct aionif__record *record,
-                           struct aionif__invocation *invocation, int *ending) {
+static bool prepare(struct aionif__thread *self, struct aionif__record *record,
+                    struct aionif__invocation *invocation, int *ending) {
     while (taken != record->grants) {
         if (!take_grant()) {
             return refuse(self, record, "a buffer could not be mapped in the worker");
@@ -166,7 +163,7 @@ bool aionif__child_prepare(struct aionif__thread *self, struct aionif__record *r
     return find_function(self, record, invocation, ending);
 }
 
-void aionif__child_done(struct aionif__thread *self) { self->stack = own_stack; }
+static void done(struct aionif__thread *self) { self->stack = own_stack; }
 
 static uint8_t describe_frame(struct aionif__slot *slot, uint64_t address) {
     static struct aionif_module module;
@@ -185,13 +182,15 @@ static uint8_t describe_frame(struct aionif__slot *slot, uint64_t address) {
     return (uint8_t)slot->module_count;
 }
 
-void aionif__child_describe(struct aionif__thread *self, const struct aionif__record *record) {
+static void describe(struct aionif__thread *self, const struct aionif__record *record) {
     struct aionif__slot *slot = &segment->slots[record - segment->lane.records];
     slot->module_count = 0;
     for (int i = 0; i < self->failure.frame_count && i < AIONIF_FRAMES; i++) {
         slot->of_frames[i] = describe_frame(slot, self->failure.frames[i]);
     }
 }
+
+static const struct aionif__around around = {prepare, done, describe};
 
 /* ---- the process ---- */
 
@@ -223,6 +222,14 @@ static void find_main_stack(void) {
     main_stack.guard_low = main_stack.low - GAP;
 }
 
+/* A seal's filter has trapped this system call; in a handler. Where no call can be ended for it, the
+ * parent reads it after the process has died. */
+static void note_denial(int number) {
+    if (segment && getpid() == aionif__fault_pid()) { /* not a child that a call has started */
+        atomic_store(&segment->denied, number + 1);
+    }
+}
+
 /* The window is reserved since the zygote's start, so nothing can be in the way. */
 int aionif_child_enter(const struct aionif_child *given) {
     child = *given;
@@ -250,6 +257,7 @@ int aionif_child_enter(const struct aionif_child *given) {
         return ENOMEM;
     }
     self->is_process = true;
+    aionif__fault_tell_denials(note_denial);
     own_stack = self->stack;
     find_main_stack();
     return 0;
@@ -263,16 +271,10 @@ int aionif_child_seal(const struct aionif_seal *seal, struct aionif_seal_result 
     return sealed;
 }
 
-void aionif__child_denied(int number) {
-    if (segment && getpid() == aionif__fault_pid()) { /* not a child that a call has started */
-        atomic_store(&segment->denied, number + 1);
-    }
-}
-
 int aionif_child_serve(void) {
     struct aionif__thread *self = aionif__self;
     atomic_store(&segment->lane.tid, self->tid);
-    aionif__serve(&segment->lane, self);
+    aionif__serve(&segment->lane, self, &around);
     if (atomic_load(&segment->lane.health) != AIONIF__SERVING) {
         aionif__exit_group(0);
     }

@@ -35,7 +35,7 @@ static uint64_t resident_bytes(pid_t pid) {
 }
 
 static int exceeded(struct aionif__worker *worker, const struct aionif__call *call) {
-    struct aionif__process *process = worker->process;
+    struct aionif__process *process = aionif__process_of(worker);
     const struct aionif_pool_settings *settings = &worker->settings;
     if (settings->cpu_limit_ns) {
         int64_t used = cpu_time(process->pid);
@@ -55,7 +55,7 @@ static int exceeded(struct aionif__worker *worker, const struct aionif__call *ca
 /* By the watchdog, while anything is under way. A worker that does not claim what it was given is
  * stopped, or up to something; nothing is lost with it. */
 bool aionif__process_sample(struct aionif__worker *worker) {
-    struct aionif__process *process = worker->process;
+    struct aionif__process *process = aionif__process_of(worker);
     const struct aionif__call *call = worker->calls[worker->lane->collected % AIONIF__SLOTS];
     bool limited = worker->settings.cpu_limit_ns || worker->settings.resident_limit;
     if (!call || !process->pid || process->doomed) {

@@ -4,6 +4,7 @@
 #include "lanes/state.h"
 #include "processes/segment.h"
 
+/* A worker's `own`. */
 struct aionif__process {
     uint64_t serial; /* what the zygote knows it by */
     struct aionif__segment *segment;
@@ -30,57 +31,43 @@ struct aionif__process {
     uint64_t granted[AIONIF_BUFFERS]; /* of each buffer: generation << 1 | writable */
 };
 
+/* A pool's `own`. */
+struct aionif__tier {
+    struct aionif__worker *spare;     /* stands ready to replace one */
+    int64_t spare_due_ns;             /* when the next one is to be started */
+    uint32_t failed_starts;           /* in a row */
+    char problem[AIONIF_TEXT];        /* what the last of them said */
+    int seal_state;                   /* enum aionif_seal_state */
+    struct aionif_seal_result sealed; /* what its workers say of their seal */
+};
+
 #define AIONIF__ZYGOTE "the zygote" /* as what a pool lacks */
 
+extern const struct aionif__server aionif__process_server;
+
+static inline struct aionif__process *aionif__process_of(const struct aionif__worker *worker) {
+    return worker->own;
+}
+
+/* NULL: its workers are something else. */
+static inline struct aionif__tier *aionif__tier_of(const struct aionif_pool *pool) {
+    return pool->server == &aionif__process_server ? pool->own : NULL;
+}
+
 /* process.c */
-bool aionif__process_start(struct aionif__worker *worker);
+struct aionif__worker *aionif__process_make(struct aionif_pool *pool); /* not in pool->workers */
 void aionif__process_free(struct aionif__worker *worker);
+void aionif__process_signal(const struct aionif__process *process, int number);
 void aionif__process_kill(struct aionif__worker *worker);
-/* Out of service: queued calls go back first, so that only the running one is lost. */
-void aionif__process_retire(struct aionif__worker *worker);
-void aionif__process_end(struct aionif__call *call);
 void aionif__process_fill(struct aionif__worker *worker, struct aionif__record *record,
                           struct aionif__call *call);
-void aionif__process_reap(struct aionif_pool *pool);
-void aionif__process_drop_spare(struct aionif_pool *pool);
-void aionif__process_stop(struct aionif_pool *pool);
-bool aionif__process_serves(const struct aionif__worker *worker);
+
+/* process_server.c */
 bool aionif__process_leaves(const struct aionif__worker *worker);
-void aionif__process_arm_all(void);
-void aionif__process_failed_start(struct aionif_pool *pool, const struct aionif__process *process);
+/* Out of service: queued calls go back first, so that only the running one is lost. */
+void aionif__process_retire(struct aionif__worker *worker);
+void aionif__process_drop_spare(struct aionif_pool *pool);
 
 /* limits.c: true: it was over a limit, and is out of service. */
 bool aionif__process_sample(struct aionif__worker *worker);
-
-/* validate.c: the record as far as it can be taken as true, in memory of ours; NULL: not over yet. */
-struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t position,
-                                        uint32_t *state);
-void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call,
-                        const struct aionif__record *record);
-/* What a worker says of its seal; only once it serves, or has died. */
-void aionif__take_sealed(struct aionif_pool *pool, const struct aionif__process *process);
-void aionif__take_remains(struct aionif__worker *worker, struct aionif__call *call);
-
-/* zygote.c */
-void aionif__zygote_wait(int milliseconds); /* without the lock, for news */
-/* false, with errno: not sent. */
-bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
-                          int setup);
-void aionif__zygote_pump(void);
-/* end_of: the serial of the process that ends when this is readable; 0: it is something else. */
-void aionif__zygote_listen(int descriptor, uint64_t end_of);
-/* Only the zygote, its real parent, knows that an id is still its; false: not sent. */
-bool aionif__zygote_signal(const struct aionif__process *process, int number);
-bool aionif__zygote_lost(void);
-bool aionif__zygote_stillborn(void); /* the last one was lost before it was ready */
-void aionif__zygote_forked(void);
-
-/* buffer.c: false: the worker's socket is full, for now. */
-bool aionif__buffers_grant(struct aionif__process *process, const struct aionif_block *block);
-
-/* window.c */
-uint64_t aionif__window(void);
-size_t aionif__segment_size(void);
-uint32_t aionif__catalog_count(void);
-uint32_t aionif__catalog_first(uint32_t entry); /* the first entry of the same file */
 #endif

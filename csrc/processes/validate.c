@@ -11,7 +11,10 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "processes/process.h"
+#include "processes/validate.h"
+
+#include "lanes/events.h"
+#include "processes/window.h"
 #include "system/passing.h"
 
 #include <errno.h>
@@ -61,7 +64,7 @@ static void copy(struct aionif__worker *worker, const struct aionif__record *rec
     if (taken.kind) {
         taken.failure = record->failure;
         taken.failure.kind = taken.kind;
-        taken.failure.process = worker->process->pid;
+        taken.failure.process = aionif__process_of(worker)->pid;
         taken.failure.limit = AIONIF_LIMIT_NONE;
         taken.failure.status &= taken.failure.status == AIONIF_NO_STATUS ? -1 : 0xff;
         taken.failure.taint = 0; /* of that process, which is gone */
@@ -76,17 +79,17 @@ static void copy(struct aionif__worker *worker, const struct aionif__record *rec
 }
 
 static void misbehaves(struct aionif__worker *worker) {
-    if (!worker->process->misbehaved) {
-        worker->process->misbehaved = true;
-        aionif__core_event(AIONIF_CORE_MISBEHAVED, 0, worker->process->pid, NULL, "");
+    if (!aionif__process_of(worker)->misbehaved) {
+        aionif__process_of(worker)->misbehaved = true;
+        aionif__core_event(AIONIF_CORE_MISBEHAVED, 0, aionif__process_of(worker)->pid, NULL, "");
         aionif__process_kill(worker);
     }
 }
 
 static int limit_of(const struct aionif__worker *worker) {
-    int status = worker->process->wait_status;
-    if (worker->process->limit || !WIFSIGNALED(status)) {
-        return worker->process->limit;
+    int status = aionif__process_of(worker)->wait_status;
+    if (aionif__process_of(worker)->limit || !WIFSIGNALED(status)) {
+        return aionif__process_of(worker)->limit;
     }
     if (WTERMSIG(status) == SIGXFSZ && worker->settings.has_file_limit) {
         return AIONIF_LIMIT_FILE_SIZE;
@@ -97,11 +100,11 @@ static int limit_of(const struct aionif__worker *worker) {
 /* By a filter: of what its handler has noted, if that could run. */
 static void note_denial(const struct aionif__worker *worker) {
     enum { MOST = 4096 };
-    int status = worker->process->wait_status;
+    int status = aionif__process_of(worker)->wait_status;
     if (!worker->settings.has_sandbox || !WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS) {
         return;
     }
-    int32_t denied = atomic_load(&worker->process->segment->denied);
+    int32_t denied = atomic_load(&aionif__process_of(worker)->segment->denied);
     taken.kind = AIONIF_DENIED;
     taken.failure.signal = SIGSYS;
     taken.failure.code = 1; /* SYS_SECCOMP */
@@ -110,7 +113,7 @@ static void note_denial(const struct aionif__worker *worker) {
 
 /* It died under this call: by _exit(), by a limit, by someone's signal. */
 static struct aionif__record *lost(struct aionif__worker *worker) {
-    const struct aionif__process *process = worker->process;
+    const struct aionif__process *process = aionif__process_of(worker);
     bool exited = WIFEXITED(process->wait_status) && !process->misbehaved && !process->doomed;
     memset(&taken, 0, sizeof taken);
     taken.kind = exited ? AIONIF_EXIT : AIONIF_WORKER_LOST;
@@ -127,7 +130,7 @@ static struct aionif__record *failed(struct aionif__worker *worker) {
     bool goes_on =
         taken.kind == AIONIF_UNLOADED ||
         (taken.kind == AIONIF_PANIC && atomic_load(&worker->lane->health) == AIONIF__SERVING);
-    if (goes_on || worker->process->dead) {
+    if (goes_on || aionif__process_of(worker)->dead) {
         return &taken;
     }
     aionif__process_kill(worker);
@@ -136,7 +139,7 @@ static struct aionif__record *failed(struct aionif__worker *worker) {
 
 struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t position,
                                         uint32_t *state) {
-    struct aionif__process *process = worker->process;
+    struct aionif__process *process = aionif__process_of(worker);
     struct aionif__record *record = aionif__lane_at(worker->lane, position);
     const struct aionif__call *call = worker->calls[position % AIONIF__SLOTS];
     *state = atomic_load(&record->state) & AIONIF__STATE;
@@ -166,7 +169,7 @@ struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t 
 static int receive_reply(struct aionif__worker *worker) {
     char byte;
     int descriptor, another;
-    int control = worker->process->control;
+    int control = aionif__process_of(worker)->control;
     aionif__receive(control, &byte, 1, &descriptor, MSG_DONTWAIT);
     ssize_t more = aionif__receive(control, &byte, 1, &another, MSG_DONTWAIT);
     if (more <= 0 && another < 0) {
@@ -185,7 +188,8 @@ void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call
         return;
     }
     struct aionif__segment *there = (struct aionif__segment *)(uintptr_t)aionif__window();
-    const char *source = worker->process->segment->arena[0] + ((char *)block - there->arena[0]);
+    const char *source =
+        aionif__process_of(worker)->segment->arena[0] + ((char *)block - there->arena[0]);
     uint64_t back = block->back;
     if (call->plan->entry == AIONIF_PYTHON_ENTRY) {
         back = record->result.integer[0];
@@ -205,13 +209,14 @@ void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call
 }
 
 void aionif__take_sealed(struct aionif_pool *pool, const struct aionif__process *process) {
-    struct aionif_seal_result *sealed = &pool->sealed;
+    struct aionif__tier *tier = aionif__tier_of(pool);
+    struct aionif_seal_result *sealed = &tier->sealed;
     const struct aionif__segment *segment = process->segment;
     int now = atomic_load(&segment->lane.tid) ? AIONIF_SEALED : AIONIF_SEAL_REFUSED;
-    if (pool->seal_state >= now || !(segment->sealed.applied | segment->sealed.missing)) {
+    if (tier->seal_state >= now || !(segment->sealed.applied | segment->sealed.missing)) {
         return;
     }
-    pool->seal_state = now;
+    tier->seal_state = now;
     *sealed = segment->sealed;
     sealed->note_count =
         sealed->note_count < AIONIF_SEAL_NOTES ? sealed->note_count : AIONIF_SEAL_NOTES;
@@ -226,7 +231,7 @@ void aionif__take_sealed(struct aionif_pool *pool, const struct aionif__process 
 
 /* What is to be known of a failed call besides its record. */
 void aionif__take_remains(struct aionif__worker *worker, struct aionif__call *call) {
-    const struct aionif__process *process = worker->process;
+    const struct aionif__process *process = aionif__process_of(worker);
     const struct aionif__slot *slot =
         &process->segment->slots[call->record - worker->lane->records];
     struct aionif__remains *remains = calloc(1, sizeof *remains);

@@ -2,7 +2,10 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "processes/process.h"
+#include "processes/window.h"
+
+#include "lanes/state.h"
+#include "processes/segment.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>

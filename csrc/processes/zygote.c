@@ -4,7 +4,11 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "processes/process.h"
+#include "processes/zygote.h"
+
+#include "lanes/alarm.h"
+#include "lanes/ends.h"
+#include "lanes/events.h"
 #include "system/passing.h"
 
 #include <errno.h>
@@ -60,7 +64,7 @@ void aionif__zygote_listen(int descriptor, uint64_t end_of) {
 /* It is dead when the kernel says so (aionif__process_reap): until then it may end its call, and claim
  * one that is being watched. One that was never heard of was most likely never forked. */
 static void lose_worker(struct aionif__worker *worker) {
-    struct aionif__process *process = worker->process;
+    struct aionif__process *process = aionif__process_of(worker);
     aionif__process_kill(worker);
     if (!process->dead) {
         process->orphaned = process->pidfd >= 0;
@@ -78,14 +82,14 @@ static void lose_zygote(void) {
     stillborn = !ready;
     /* Its workers die with it. */
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
+        for (uint32_t i = 0; aionif__tier_of(pool) && i < pool->worker_count; i++) {
             lose_worker(pool->workers[i]);
         }
         for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
             lose_worker(worker);
         }
-        if (pool->spare) {
-            lose_worker(pool->spare);
+        if (aionif__tier_of(pool) && aionif__tier_of(pool)->spare) {
+            lose_worker(aionif__tier_of(pool)->spare);
         }
     }
     aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, stillborn, 0, NULL, "");
@@ -110,8 +114,9 @@ void aionif_zygote_use(int socket, int64_t within_ns) {
     ready = stillborn = false;
     due_ns = aionif__now_ns() + within_ns;
     aionif__zygote_listen(socket, 0);
+    aionif__alarm_hear(aionif__zygote_pump);
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        if (pool->settings.is_process) {
+        if (aionif__tier_of(pool)) {
             aionif__collect_pool(pool);
         }
     }
@@ -143,7 +148,8 @@ bool aionif__zygote_signal(const struct aionif__process *process, int number) {
 
 static struct aionif__worker *find_in(struct aionif__worker *list, uint64_t serial) {
     for (; list; list = list->next) {
-        if (list->process && list->process->serial == serial) {
+        bool is_process = list->server == &aionif__process_server;
+        if (is_process && aionif__process_of(list)->serial == serial) {
             return list;
         }
     }
@@ -152,13 +158,16 @@ static struct aionif__worker *find_in(struct aionif__worker *list, uint64_t seri
 
 static struct aionif__worker *find(uint64_t serial) {
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
-            if (pool->workers[i]->process->serial == serial) {
+        for (uint32_t i = 0; aionif__tier_of(pool) && i < pool->worker_count; i++) {
+            if (aionif__process_of(pool->workers[i])->serial == serial) {
                 return pool->workers[i];
             }
         }
         struct aionif__worker *worker = find_in(pool->doomed, serial);
-        if (worker || (worker = find_in(pool->spare, serial))) {
+        if (!worker && aionif__tier_of(pool)) {
+            worker = find_in(aionif__tier_of(pool)->spare, serial);
+        }
+        if (worker) {
             return worker;
         }
     }
@@ -167,7 +176,7 @@ static struct aionif__worker *find(uint64_t serial) {
 
 /* Its handle may be missing: then its end is known from the zygote alone, a little later. */
 static void note_start(struct aionif__worker *worker, pid_t pid, int descriptor) {
-    struct aionif__process *process = worker->process;
+    struct aionif__process *process = aionif__process_of(worker);
     process->pid = pid;
     process->pidfd = descriptor;
     if (descriptor >= 0) {
@@ -180,7 +189,7 @@ static void note_start(struct aionif__worker *worker, pid_t pid, int descriptor)
 
 static void take_news(struct news *news, size_t length, int descriptor) {
     struct aionif__worker *worker = find(news->serial);
-    struct aionif__process *process = worker ? worker->process : NULL;
+    struct aionif__process *process = worker ? aionif__process_of(worker) : NULL;
     ready |= news->kind == READY;
     if (!process) {
         if (descriptor >= 0) {
@@ -222,7 +231,7 @@ static int receive(void) {
 static void pay_kills(void) {
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
-            if (worker->process->kill_owed) {
+            if (aionif__process_of(worker)->kill_owed) {
                 aionif__process_kill(worker);
             }
         }
@@ -250,7 +259,7 @@ void aionif_processes_look(void) {
         for (int i = 0; i < count; i++) {
             struct aionif__worker *worker = events[i].data.u64 ? find(events[i].data.u64) : NULL;
             if (worker) { /* its place is free already; how it ended is yet to be told */
-                worker->process->doomed = true;
+                aionif__process_of(worker)->doomed = true;
             }
         }
     } while (count == AT_ONCE);

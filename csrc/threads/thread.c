@@ -15,6 +15,8 @@
 /* A task whose calls end without a wait does not suspend; at least this often it must. */
 #define TURN_NS ((int64_t)100000)
 
+_Thread_local struct aionif__thread *aionif__self;
+
 static pthread_key_t at_thread_end;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 

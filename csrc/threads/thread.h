@@ -9,8 +9,6 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-struct aionif__lane;
-
 /* What the stack of a crashed call says about the damage it may have left. */
 enum aionif__traits {
     AIONIF__IN_RUNTIME = 1, /* a frame of libc or its kin: a lock may be held */
@@ -35,9 +33,10 @@ struct aionif__thread {
     struct aionif__invocation *volatile recording; /* set while a handler records a fault */
     struct aionif__control *control;               /* its lane's, or its own */
     struct aionif__control own_control;
-    struct aionif__lane *lane; /* a worker's; NULL in a thread that is not ours */
-    bool contains_exit;        /* exit() ends the call in progress */
-    bool is_process;           /* a worker process: a crash ends it, the interpreter included */
+    bool is_worker;             /* of ours; else a thread that calls inline */
+    _Atomic uint32_t *progress; /* counts on while it proves itself; NULL: nobody looks */
+    bool contains_exit;         /* exit() ends the call in progress */
+    bool is_process;            /* a worker process: a crash ends it, the interpreter included */
     pid_t tid;
     int64_t turn_ns;      /* when a task whose calls end without a wait last gave way */
     uint64_t signal_mask; /* the kernel's, restored with a recovered context */

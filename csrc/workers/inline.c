@@ -6,10 +6,13 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "faults/fault.h"
-#include "faults/unwind.h"
-#include "lanes/state.h"
-#include "workers/worker.h"
+#include "workers/inline.h"
+
+#include "faults/lock_check.h"
+#include "lanes/alarm.h"
+#include "lanes/ending.h"
+#include "workers/serve.h"
+#include "workers/watchdog.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -59,7 +62,7 @@ static struct aionif__call *book(struct aionif__thread *self, const struct aioni
             aionif__call_free(call);
             call = NULL;
         } else {
-            aionif__watchdog_wake(call->deadline_ns);
+            aionif__alarm_wake(call->deadline_ns);
         }
     }
     aionif__unlock();
@@ -70,7 +73,7 @@ static bool close_book(struct aionif__call *call) {
     aionif__lock();
     bool timed_out = call->timed_out;
     aionif__deadline_remove(call);
-    aionif__end_forget(call);
+    aionif__ending_forget(call);
     aionif__call_free(call);
     aionif__unlock();
     return timed_out;

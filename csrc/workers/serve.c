@@ -8,16 +8,59 @@
  *
  * A thread that a Rust panic, pthread_exit or exit() went through is healthy but marked by it
  * (panicking, exiting, its thread-local objects destroyed); it ends, and another takes its place. */
-#include "lanes/state.h"
-#include "workers/worker.h"
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "workers/serve.h"
 
+#include "faults/exits.h"
 #include "faults/fault.h"
+#include "faults/lock_check.h"
 #include "faults/unwind.h"
-#include "processes/child.h"
+#include "lanes/events.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Faults and the watchdog's signal must arrive. The rest is as it was where the pool was opened, not
+ * as in the thread that started this one, which may be the watchdog: programs that a NIF starts
+ * inherit it. */
+static void open_signals(struct aionif__thread *self, sigset_t blocked) {
+    static const int needed[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        sigdelset(&blocked, needed[i]);
+    }
+    sigdelset(&blocked, aionif__fault_abort_signal());
+    pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+    memcpy(&self->signal_mask, &blocked, sizeof self->signal_mask);
+}
+
+bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane,
+                          const struct aionif_pool_settings *settings, sigset_t blocked) {
+    if (!aionif__thread_give_stack(self, settings->stack_size, settings->guard_size)) {
+        return false;
+    }
+    self->is_worker = true;
+    self->progress = &lane->progress;
+    self->control = &lane->control;
+    self->contains_exit = settings->contain_exit;
+    open_signals(self, blocked);
+    return true;
+}
+
+void aionif__worker_filter(struct aionif__lane *lane, const struct aionif_pool_settings *settings) {
+    atomic_store(&lane->unfiltered, !aionif__exits_filter(settings));
+}
+
+void aionif__note_unfiltered(struct aionif_pool *pool, const struct aionif__worker *worker) {
+    if (atomic_load_explicit(&worker->lane->unfiltered, memory_order_relaxed) &&
+        !pool->unfiltered_said) {
+        pool->unfiltered_said = true;
+        aionif__core_event(AIONIF_CORE_NO_FILTER, 0, 0, NULL, aionif__exits_blind());
+    }
+}
 
 /* By the stack, or by what libc said: newer ones leave free() by a jump before they abort, and with it
  * its frame. The words are those of glibc's malloc, of each release that was looked at. */
@@ -79,7 +122,7 @@ static uint32_t health_after(const struct aionif__thread *self, int ending) {
 
 static void fail(struct aionif__thread *self, struct aionif__lane *lane,
                  struct aionif__record *record, const struct aionif__invocation *invocation,
-                 int ending) {
+                 int ending, const struct aionif__around *around) {
     if (ending == AIONIF__THREW || ending == AIONIF__UNWOUND) {
         aionif__describe_throw(self, invocation, ending);
     } else if (!self->is_process) {
@@ -93,15 +136,15 @@ static void fail(struct aionif__thread *self, struct aionif__lane *lane,
     } else if (record->measure_stack) {
         self->failure.stack_used = record->stack_used;
     }
-    if (self->is_process) {
-        aionif__child_describe(self, record);
+    if (around) {
+        around->describe(self, record);
     }
     record->kind = self->failure.kind;
     record->failure = self->failure;
 }
 
 static void run(struct aionif__thread *self, struct aionif__lane *lane,
-                struct aionif__record *record) {
+                struct aionif__record *record, const struct aionif__around *around) {
     struct aionif__invocation invocation = {
         .function = record->function,
         .words = record->words,
@@ -118,20 +161,20 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
     record->kind = 0;
     record->started_ns = aionif__now_ns();
     int ending = AIONIF__RETURNED;
-    if (!self->is_process || aionif__child_prepare(self, record, &invocation, &ending)) {
+    if (!around || around->prepare(self, record, &invocation, &ending)) {
         errno = record->error_number;
         ending = aionif__thread_run(self, &invocation);
         record->error_number = errno;
     }
     record->ended_ns = aionif__now_ns();
-    if (self->is_process) {
-        aionif__child_done(self);
+    if (around) {
+        around->done(self);
     }
     if (record->measure_stack) {
         record->stack_used = aionif__stack_used(&self->stack);
     }
     if (ending != AIONIF__RETURNED) {
-        fail(self, lane, record, &invocation, ending);
+        fail(self, lane, record, &invocation, ending, around);
     }
     aionif__lane_publish(lane, record);
 }
@@ -143,9 +186,10 @@ static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
     atomic_compare_exchange_strong(&lane->health, &proving, verdict);
 }
 
-void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self) {
+void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self,
+                   const struct aionif__around *around) {
     for (struct aionif__record *record; (record = aionif__lane_claim(lane));) {
-        run(self, lane, record);
+        run(self, lane, record, around);
         if (atomic_load(&lane->health) == AIONIF__CHECKING) {
             prove(lane, self);
         }

@@ -11,9 +11,18 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "workers/watchdog.h"
+
 #include "faults/fault.h"
+#include "lanes/alarm.h"
+#include "lanes/dispatch.h"
+#include "lanes/ending.h"
+#include "lanes/ends.h"
+#include "lanes/events.h"
+#include "lanes/lack.h"
 #include "lanes/series.h"
-#include "processes/process.h"
+#include "lanes/worker.h"
+#include "workers/handlers.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -23,36 +32,20 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MILLISECOND ((int64_t)1000000)
-#define TICK (10 * MILLISECOND)
-#define PROOF (250 * MILLISECOND) /* without progress of a thread that could have made some */
-enum { STRAY_ATTEMPTS = 1000 };   /* with the pauses, five seconds */
-#define STRAY_PAUSE (5 * MILLISECOND)
-#define GRACE MILLISECOND           /* for a call that may yet look at the cooperative flag */
-#define PROMISE (100 * MILLISECOND) /* for one that has looked: it is going to look again */
-#define UNANSWERED 1000             /* milliseconds that a thread may leave attempts unanswered */
+enum { STRAY_ATTEMPTS = 1000 }; /* with the pauses, five seconds */
+#define STRAY_PAUSE (5 * AIONIF__MILLISECOND)
+#define UNANSWERED 1000 /* milliseconds that a thread may leave attempts unanswered */
 
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t users; /* of the watchdog, `kept` one of them; it runs while there are any */
+static bool kept;
 static pthread_t thread;
 static struct aionif__stack stack;
-static bool joinable; /* it was started and not joined; pool.c calls start and stop in turn */
+static bool joinable; /* it was started and not joined; under `opening` */
 static bool alive;    /* under the lock */
 static bool stopping; /* under the lock: to end once no call is to be stopped any more */
-static _Atomic uint32_t bell;        /* a futex: counts up */
-static _Atomic int64_t sleeps_until; /* INT64_MAX: until it is woken */
-
-void aionif__watchdog_wake(int64_t by_ns) {
-    if (by_ns < atomic_load(&sleeps_until)) {
-        atomic_fetch_add(&bell, 1);
-        syscall(SYS_futex, &bell, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    }
-}
-
-static struct aionif__control *control_of(const struct aionif__call *call) {
-    return call->thread ? call->thread->control : &call->worker->lane->control;
-}
-
 /* Out of its pool, but not out of memory: the native code may still use what it was given. */
-void aionif__abandon(struct aionif__worker *worker, struct aionif__call *call) {
+static void abandon(struct aionif__worker *worker, struct aionif__call *call) {
     struct aionif_pool *pool = worker->pool;
     if (!pool) {
         return;
@@ -74,47 +67,9 @@ void aionif__abandon(struct aionif__worker *worker, struct aionif__call *call) {
     aionif__dispatch(pool, NULL);
 }
 
-void aionif__end_call(struct aionif__call *call, int mode) {
-    if (call->worker && call->worker->process) {
-        if (mode != AIONIF_WAIT) {
-            aionif__process_end(call);
-        }
-        return;
-    }
-    call->ending_mode = (uint8_t)mode;
-    if (call->ending) {
-        return;
-    }
-    call->ending = true;
-    call->attempts = call->unanswered = 0;
-    bool looks = atomic_load(&control_of(call)->look_ticket) == call->id;
-    int64_t grace = looks ? PROMISE : GRACE;
-    call->next_attempt_ns = aionif__now_ns() + (mode == AIONIF_ABORT ? grace : 0);
-    atomic_store(&control_of(call)->stop_ticket, call->id);
-    call->previous_ending = NULL;
-    call->next_ending = aionif__core.ending;
-    if (call->next_ending) {
-        call->next_ending->previous_ending = call;
-    }
-    aionif__core.ending = call;
-    aionif__watchdog_wake(call->next_attempt_ns);
-}
-
-void aionif__end_forget(struct aionif__call *call) {
-    if (!call->ending) {
-        return;
-    }
-    call->ending = false;
-    *(call->previous_ending ? &call->previous_ending->next_ending : &aionif__core.ending) =
-        call->next_ending;
-    if (call->next_ending) {
-        call->next_ending->previous_ending = call->previous_ending;
-    }
-}
-
 static void signal_call(struct aionif__call *call) {
     pid_t tid = call->thread ? call->thread->tid : atomic_load(&call->worker->lane->tid);
-    atomic_store(&control_of(call)->abort_ticket, call->id);
+    atomic_store(&aionif__control_of(call)->abort_ticket, call->id);
     syscall(SYS_tgkill, aionif__fault_pid(), tid, aionif__fault_abort_signal());
 }
 
@@ -125,7 +80,7 @@ static uint32_t attempts_for(const struct aionif__call *call) {
 /* False: enough attempts. One that was not answered is not repeated, and does not count: on a busy
  * machine the thread has not run since. (And real-time signals queue up.) */
 static bool attempt(struct aionif__call *call) {
-    uint32_t answers = atomic_load(&control_of(call)->answers);
+    uint32_t answers = atomic_load(&aionif__control_of(call)->answers);
     if (call->attempts && answers == call->answers) {
         return ++call->unanswered < UNANSWERED;
     }
@@ -146,17 +101,17 @@ static void step(struct aionif__call *call, int64_t now) {
         call->next_attempt_ns = now + STRAY_PAUSE;
         signal_call(call);
     } else if (stray || call->ending_mode == AIONIF_WAIT) {
-        aionif__end_forget(call);
+        aionif__ending_forget(call);
     } else if (call->ending_mode == AIONIF_ABORT && attempt(call)) {
-        call->next_attempt_ns = now + MILLISECOND;
+        call->next_attempt_ns = now + AIONIF__MILLISECOND;
     } else {
         if (call->ending_mode != AIONIF_ABORT || !call->worker) {
-            aionif__end_forget(call);
+            aionif__ending_forget(call);
         } else {
             call->next_attempt_ns = now + STRAY_PAUSE;
         }
         if (call->worker) {
-            aionif__abandon(call->worker, call);
+            abandon(call->worker, call);
         }
     }
 }
@@ -164,7 +119,7 @@ static void step(struct aionif__call *call, int64_t now) {
 static void expire(struct aionif__call *call, int64_t now) {
     aionif__deadline_remove(call);
     if (call->watched) { /* its submitter is about to see the end, or to give up watching */
-        call->deadline_ns = now + MILLISECOND / 10;
+        call->deadline_ns = now + AIONIF__MILLISECOND / 10;
         aionif__deadline_add(call); /* into the place just left */
         return;
     }
@@ -191,55 +146,24 @@ static void expire(struct aionif__call *call, int64_t now) {
     }
 }
 
-static void retire_if_stuck(struct aionif__worker *worker, int64_t now) {
-    uint32_t proving = AIONIF__CHECKING, progress = atomic_load(&worker->lane->progress);
-    if (atomic_load(&worker->lane->health) != AIONIF__CHECKING) {
-        worker->checking_since_ns = 0;
-    } else if (!worker->checking_since_ns || worker->progress_seen != progress ||
-               aionif__thread_wants_cpu(atomic_load(&worker->lane->tid))) {
-        worker->checking_since_ns = now;
-        worker->progress_seen = progress;
-    } else if (now - worker->checking_since_ns > PROOF) {
-        atomic_compare_exchange_strong(&worker->lane->health, &proving, AIONIF__RETIRED);
-    }
-}
-
 /* Is anything under way that has to be looked at? */
 static bool watch_pool(struct aionif_pool *pool, int64_t now) {
-    bool proving = pool->doomed != NULL;
-    for (uint32_t i = 0; pool->settings.is_process && i < pool->worker_count; i++) {
-        i -= aionif__process_sample(pool->workers[i]);
-    }
-    for (uint32_t i = 0; !pool->settings.is_process && i < pool->worker_count; i++) {
-        retire_if_stuck(pool->workers[i], now);
-        proving |= atomic_load(&pool->workers[i]->lane->health) != AIONIF__SERVING;
-    }
-    if (pool->settings.is_process) {
-        aionif__worker_keep_spare(pool, now);
-        proving |= !pool->spare && !pool->closed && pool->spare_due_ns < now + TICK;
-    }
-    if (pool->outstanding || proving) {
+    bool tended = pool->server->tend(pool, now);
+    if (pool->outstanding || tended) {
         aionif__collect_pool(pool);
         aionif__rebalance(pool, true);
         aionif__lack_tell(pool, now);
     }
-    return pool->outstanding || proving;
-}
-
-void aionif__stay_in_front(void) {
-    int displaced = aionif__fault_reclaim();
-    if (displaced) {
-        aionif__core_event(AIONIF_CORE_DISPLACED, displaced, 0, NULL, "");
-    }
+    return pool->outstanding || tended;
 }
 
 static int64_t work(int64_t now) {
     bool active = false;
-    aionif__zygote_pump();
+    aionif__alarm_ask();
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         active |= watch_pool(pool, now);
     }
-    int64_t next = active ? now + TICK : INT64_MAX;
+    int64_t next = active ? now + AIONIF__TICK : INT64_MAX;
     for (struct aionif__call *call; (call = aionif__deadline_first());) {
         if (call->deadline_ns > now) {
             next = call->deadline_ns < next ? call->deadline_ns : next;
@@ -266,27 +190,20 @@ static int64_t work(int64_t now) {
     return next;
 }
 
-static void sleep_until(int64_t until, uint32_t seen) {
-    struct timespec at = {until / 1000000000, until % 1000000000};
-    /* WAIT_BITSET takes an absolute time of the monotonic clock, so a late start loses nothing. */
-    syscall(SYS_futex, &bell, FUTEX_WAIT_BITSET_PRIVATE, seen, until == INT64_MAX ? NULL : &at,
-            NULL, FUTEX_BITSET_MATCH_ANY);
-}
-
 static void *watch(void *unused) {
     (void)unused;
     pthread_setname_np(pthread_self(), "aionif-watchdog");
     for (;;) {
-        uint32_t seen = atomic_load(&bell);
+        uint32_t seen = aionif__alarm_seen();
         aionif__lock();
-        atomic_store(&sleeps_until, 0); /* whoever has news from here on need not call */
+        aionif__alarm_awake();
         int64_t next = work(aionif__now_ns());
         if (stopping && !aionif__core.ending) {
             break;
         }
-        atomic_store(&sleeps_until, next);
+        aionif__alarm_expect(next);
         aionif__unlock();
-        sleep_until(next, seen);
+        aionif__alarm_sleep(next, seen);
     }
     alive = false;
     aionif__unlock();
@@ -306,7 +223,7 @@ static bool create(void) {
     pthread_attr_init(&attributes);
     pthread_attr_setstack(&attributes, (void *)stack.low, stack.top - stack.low);
     sigfillset(&all);
-    atomic_store(&sleeps_until, 0);
+    aionif__alarm_awake();
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&thread, &attributes, watch, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -325,7 +242,7 @@ static void join(void) {
 }
 
 /* One that was to stop, but had calls to end, goes on. */
-bool aionif__watchdog_start(void) {
+static bool start(void) {
     aionif__lock();
     bool already = alive;
     alive = true;
@@ -348,7 +265,7 @@ bool aionif__watchdog_start(void) {
 
 /* Not under the lock: the watchdog may be waiting for it. Where calls are still to be ended it lives
  * until they have, and is joined when it is next started or stopped. */
-void aionif__watchdog_stop(void) {
+static void stop(void) {
     if (!joinable) {
         return;
     }
@@ -356,14 +273,45 @@ void aionif__watchdog_stop(void) {
     stopping = true;
     bool lingers = alive && aionif__core.ending;
     aionif__unlock();
-    atomic_fetch_add(&bell, 1);
-    syscall(SYS_futex, &bell, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    aionif__alarm_ring();
     if (!lingers) {
         join();
     }
 }
 
+bool aionif__watchdog_hold(void) {
+    pthread_mutex_lock(&opening);
+    bool started = start();
+    int error = errno;
+    users += started;
+    pthread_mutex_unlock(&opening);
+    errno = error;
+    return started;
+}
+
+void aionif__watchdog_release(void) {
+    pthread_mutex_lock(&opening);
+    if (--users == 0) {
+        stop();
+    }
+    pthread_mutex_unlock(&opening);
+}
+
+/* For the deadline of an inline call, which has no pool: the first one keeps the watchdog for good. */
+bool aionif__watchdog_keep(void) {
+    pthread_mutex_lock(&opening);
+    if (!kept) {
+        kept = start();
+        users += kept;
+    }
+    pthread_mutex_unlock(&opening);
+    return kept;
+}
+
 void aionif__watchdog_forked(void) {
+    pthread_mutex_init(&opening, NULL);
+    users = 0;
+    kept = false;
     joinable = alive = stopping = false;
     aionif__stack_unmap(&stack);
 }
