@@ -1,18 +1,13 @@
 /* Events: what an event loop is told, and how it is woken for it. */
 #include "lanes/events.h"
 
-#include "lanes/dispatch.h"
-#include "lanes/ends.h"
-#include "lanes/worker.h"
-
-#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { NOTICES = 64, FEED_NS = 50000, STEP_NS = 15000 };
+enum { NOTICES = 64 };
 
 static struct aionif_core_event notices[NOTICES];
 static uint32_t notice_first, notice_count;
@@ -61,7 +56,7 @@ bool aionif__events_promise(struct aionif_port *port, uint32_t count) {
     return true;
 }
 
-static int take(struct aionif__events *events, uint64_t *out, int room) {
+int aionif__events_take(struct aionif__events *events, uint64_t *out, int room) {
     int count = 0;
     while (events->length && count < room) {
         out[count++] = events->items[events->first];
@@ -105,6 +100,8 @@ void aionif__core_event(int kind, int detail, int thread, const void *function, 
     }
     ring_all();
 }
+
+bool aionif__has_core_event(void) { return notice_count > 0; }
 
 int aionif_take_core_event(struct aionif_core_event *out) {
     aionif__lock();
@@ -174,7 +171,7 @@ void aionif_port_close(struct aionif_port *port) {
     quiesce();
     close(port->bell.descriptor);
     uint64_t event;
-    while (take(&port->events, &event, 1)) {
+    while (aionif__events_take(&port->events, &event, 1)) {
         push(&aionif__core.unclaimed, event >> 8, event & 0xff);
     }
     if (!port->outstanding) {
@@ -188,95 +185,4 @@ void aionif__port_forget(struct aionif_port *port) {
     if (--port->outstanding == 0 && port->closed) {
         free_port(port);
     }
-}
-
-/* Workers set the marks, and may not take the lock; here is where they are first seen under it. */
-static void note_taint(void) {
-    static int said;
-    int taint = atomic_load(&aionif__core.taint);
-    if (taint & ~said) {
-        aionif__core_event(AIONIF_CORE_TAINTED, taint & ~said, 0, NULL, "");
-        said = taint;
-    }
-}
-
-static void collect_all(void) {
-    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        aionif__collect_pool(pool);
-    }
-}
-
-/* The last place is the notice's. */
-static int take_all(struct aionif_port *port, uint64_t *out, int room) {
-    note_taint();
-    int count = take(&port->events, out, room - 1);
-    count += take(&aionif__core.unclaimed, out + count, room - 1 - count);
-    if (notice_count) {
-        out[count++] = AIONIF_EVENT_CORE;
-    }
-    return count;
-}
-
-static bool is_to_look_again(const struct aionif_port *port, int count) {
-    return port->events.length || aionif__core.unclaimed.length || (count && port->outstanding);
-}
-
-/* A turn of a loop takes longer than dozens of short calls. So where this loop's short calls wait for
- * room in a lane, its thread feeds the workers from here for a while, and hears of all that ended in
- * one turn. Under the lock, but for the waits. */
-static void feed(struct aionif_port *port) {
-    int64_t now = aionif__now_ns(), until = now + FEED_NS;
-    for (struct aionif__worker *worker; now < until && (worker = aionif__to_feed(port));) {
-        struct aionif__lane *lane = worker->lane;
-        struct aionif__record *last = aionif__lane_at(lane, lane->submitted - 1);
-        worker->watchers++;
-        aionif__unlock();
-        bool ended = aionif__lane_await(lane, last, now + STEP_NS);
-        aionif__lock();
-        worker->watchers--;
-        if (!ended) {
-            return;
-        }
-        if (worker->pool) { /* else it was taken out meanwhile */
-            aionif__collect_pool(worker->pool);
-        }
-        now = aionif__now_ns();
-    }
-}
-
-static void arm_all(void) {
-    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        if (pool->server->arm) {
-            pool->server->arm(pool);
-        }
-    }
-}
-
-/* Takes events into `out`, which has `room` places (2 at the least): twice their count, and 1 if the
- * loop is to ask again before it sleeps. Else the bell is armed. After arming comes one more look: what
- * was published before it rang no bell. */
-int aionif_collect(struct aionif_port *port, uint64_t *out, int room) {
-    if (atomic_exchange(&port->bell.rung, 0)) {
-        uint64_t rings;
-        ssize_t got = read(port->bell.descriptor, &rings, sizeof rings);
-        (void)got; /* nothing to read: it was taken already */
-    }
-    aionif__lock();
-    aionif__reap_strays();
-    collect_all();
-    feed(port);
-    int count = take_all(port, out, room);
-    port->draining = is_to_look_again(port, count);
-    if (!port->draining) {
-        atomic_store(&port->bell.armed, 1);
-        arm_all();
-        if (count == 0) {
-            collect_all();
-            count = take_all(port, out, room);
-            port->draining = is_to_look_again(port, count);
-        }
-    }
-    int more = port->draining;
-    aionif__unlock();
-    return 2 * count + more;
 }

@@ -12,12 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct aionif__core aionif__core = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-void aionif__lock(void) { pthread_mutex_lock(&aionif__core.lock); }
-
-void aionif__unlock(void) { pthread_mutex_unlock(&aionif__core.lock); }
-
 struct aionif_pool *aionif__pool_make(const struct aionif_pool_settings *settings,
                                       const struct aionif__server *server) {
     struct aionif_pool *pool = calloc(1, sizeof *pool);

@@ -54,7 +54,7 @@ static int exceeded(struct aionif__worker *worker, const struct aionif__call *ca
 
 /* By the watchdog, while anything is under way. A worker that does not claim what it was given is
  * stopped, or up to something; nothing is lost with it. */
-bool aionif__process_sample(struct aionif__worker *worker) {
+bool aionif__process_exceeds(struct aionif__worker *worker) {
     struct aionif__process *process = aionif__process_of(worker);
     const struct aionif__call *call = worker->calls[worker->lane->collected % AIONIF__SLOTS];
     bool limited = worker->settings.cpu_limit_ns || worker->settings.resident_limit;
@@ -67,9 +67,5 @@ bool aionif__process_sample(struct aionif__worker *worker) {
     if (limited && state == AIONIF__RUNNING) {
         process->limit = exceeded(worker, call);
     }
-    if (process->limit || asleep) {
-        aionif__process_retire(worker);
-        return true;
-    }
-    return false;
+    return process->limit || asleep;
 }

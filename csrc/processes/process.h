@@ -68,6 +68,6 @@ bool aionif__process_leaves(const struct aionif__worker *worker);
 void aionif__process_retire(struct aionif__worker *worker);
 void aionif__process_drop_spare(struct aionif_pool *pool);
 
-/* limits.c: true: it was over a limit, and is out of service. */
-bool aionif__process_sample(struct aionif__worker *worker);
+/* limits.c: true: it is over a limit, or does not claim what it was given. */
+bool aionif__process_exceeds(struct aionif__worker *worker);
 #endif

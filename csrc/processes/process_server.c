@@ -215,7 +215,9 @@ static bool tend(struct aionif_pool *pool, int64_t now) {
     const struct aionif__tier *tier = aionif__tier_of(pool);
     bool dying = pool->doomed != NULL;
     for (uint32_t i = 0; i < pool->worker_count; i++) {
-        i -= aionif__process_sample(pool->workers[i]);
+        if (aionif__process_exceeds(pool->workers[i])) {
+            aionif__process_retire(pool->workers[i--]);
+        }
     }
     keep_spare(pool, now);
     return dying || (!tier->spare && !pool->closed && tier->spare_due_ns < now + AIONIF__TICK);
