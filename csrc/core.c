@@ -4,12 +4,16 @@
 #endif
 #include "core.h"
 
-#include "fault.h"
-#include "modules.h"
-#include "process.h"
-#include "series.h"
-#include "unwind.h"
-#include "worker.h"
+#include "faults/fault.h"
+#include "faults/lock_check.h"
+#include "faults/modules.h"
+#include "faults/unwind.h"
+#include "lanes/ending.h"
+#include "lanes/ends.h"
+#include "lanes/series.h"
+#include "processes/zygote.h"
+#include "workers/handlers.h"
+#include "workers/watchdog.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +43,6 @@ void aionif_forked(void) {
     aionif__core.ending = NULL;
     aionif__core.unclaimed = (struct aionif__events){0};
     aionif__calls_forked();
-    aionif__pools_forked();
     aionif__watchdog_forked();
     aionif__fault_forked();
     aionif__zygote_forked();
@@ -59,14 +62,9 @@ struct aionif_call_slot *aionif_call_slot_open(void) {
     return self ? &self->slot : NULL;
 }
 
-uint64_t aionif_stack_minimum(void) { return aionif__stack_minimum(); }
+int aionif_taint(void) { return atomic_load(&aionif__core.taint); }
 
-void aionif_refresh(void) {
-    aionif__lock();
-    aionif__modules_refresh();
-    aionif__exits_watch();
-    aionif__unlock();
-}
+uint64_t aionif_stack_minimum(void) { return aionif__stack_minimum(); }
 
 /* Executable memory, as the kernel tells it. */
 int aionif_is_code(uint64_t address) { return aionif__modules_is_code(address); }

@@ -51,7 +51,7 @@ enum aionif_event_kind {
     AIONIF_EVENT_CLOSED = 5,        /* value: a call dropped from the queue of a closed pool */
     AIONIF_EVENT_CAPACITY = 6,      /* value: a pool that has room in its queue again */
     AIONIF_EVENT_IDLE = 7,          /* value: a closing pool whose last call has ended */
-    AIONIF_EVENT_CORE = 8,        /* value: unused; aionif_take_core_event has something */
+    AIONIF_EVENT_CORE = 8,          /* value: unused; aionif_take_core_event has something */
     AIONIF_EVENT_LOST = 9,          /* value: a call given up as its pool was stopped */
     AIONIF_EVENT_UNSERVED = 10,     /* value: a call whose pool can't start any worker */
 };

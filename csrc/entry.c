@@ -4,10 +4,11 @@
  * here (inline tier), or the fetching of a result that is ready. The arguments, or the result, pass
  * through the very conversion that a direct call would use, as cffi believes it is making one; errno
  * too goes in and comes out as a direct call would have it. */
-#include "fault.h"
-#include "process.h"
-#include "unwind.h"
-#include "worker.h"
+#include "lanes/alarm.h"
+#include "lanes/dispatch.h"
+#include "lanes/ends.h"
+#include "lanes/events.h"
+#include "workers/inline.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -97,8 +98,7 @@ static struct aionif__call *make_call(struct aionif__thread *self,
     call->memory = plan->result_memory ? malloc(plan->result_memory) : NULL;
     call->stage = AIONIF__WAITING;
     call->block = self->slot.block;
-    if ((plan->result_memory && !call->memory) ||
-        (target->pool->settings.is_process && count > AIONIF__SLOT_WORDS) ||
+    if ((plan->result_memory && !call->memory) || count > target->pool->server->most_words ||
         !aionif__call_keep_words(call, words, count) ||
         (call->deadline_ns && !aionif__deadline_add(call))) {
         aionif__call_free(call);
@@ -202,11 +202,11 @@ static void submit(struct aionif__thread *self, const struct aionif_target *targ
     self->slot.call = call->id;
     enqueue(call, target);
     if (!call->watched || !watch(call)) {
-        aionif__watchdog_wake(call->deadline_ns ? call->deadline_ns : INT64_MAX - 1);
+        aionif__alarm_wake(call->deadline_ns ? call->deadline_ns : INT64_MAX - 1);
         expect_bell(call->port);
         leave_nothing(self, AIONIF_PENDING);
     } else if (call->failed) {
-        aionif__watchdog_wake(INT64_MAX - 1); /* the worker may have to prove itself */
+        aionif__alarm_wake(INT64_MAX - 1); /* the worker may have to prove itself */
         leave_nothing(self, AIONIF_FAILED);
     } else {
         bool due = aionif__thread_turn_is_due(self, call->submitted_ns);

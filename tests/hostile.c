@@ -1,7 +1,7 @@
 /* What a worker process under foreign control could do to its parent: it has the lane, its bell and
  * its socket. Compiled against the core's own headers. */
 #define _GNU_SOURCE
-#include "segment.h"
+#include "processes/segment.h"
 
 #include <errno.h>
 #include <fcntl.h>

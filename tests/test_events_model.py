@@ -1,8 +1,8 @@
 """A model of how an event loop hears of calls that have ended: workers, the port's queue, its bell.
 
-Every order of the steps of csrc/events.c and of `aionif__lane_publish` is tried. Workers publish
-and ring where the bell is armed; the watchdog collects and rings likewise, under the lock; the loop
-takes so many events at a time, and sleeps on the bell's descriptor.
+Every order of the steps of csrc/lanes/collect.c and of `aionif__lane_publish` is tried. Workers
+publish and ring where the bell is armed; the watchdog collects and rings likewise, under the lock;
+the loop takes so many events at a time, and sleeps on the bell's descriptor.
 
 What must hold: when nothing more happens, the loop was told of every call; and it does not spin
 over a descriptor that stays readable. The rules that once were wrong show that the model sees both.

@@ -3,7 +3,7 @@
 Every order of the atomic steps of both sides is tried: workers that are still starting, spares,
 ones that were replaced and whose death is not known yet, a submitter that watches its record
 without the lock, and a zygote that is lost with all of its workers. In the model, as in
-csrc/lane.h, the only thing that both sides write is a record's state.
+csrc/lanes/lane.h, the only thing that both sides write is a record's state.
 
 What must hold whatever happens: each call ends once, by returning or by being lost; none runs
 twice; what has returned has run; each death loses at most the one call that was running; and no

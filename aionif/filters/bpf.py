@@ -15,7 +15,7 @@ instructions; where a half is longer than that, the jump goes through an uncondi
 Arguments are 64-bit words, of which the kernel looks at the lower half where it takes an `int`.
 So a test names the bits that it is about, and halves without such a bit are not loaded. A test
 may compare with the process's own id, which is known only when the filter is installed: those
-instructions are listed, for `csrc/seal.c` to fill in.
+instructions are listed, for `csrc/sealing/seal.c` to fill in.
 
 libseccomp would do all this. It is the oracle of the tests instead: loading through it takes
 seven times as long, and it knows no instruction that is to be filled in later.

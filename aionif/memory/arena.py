@@ -1,7 +1,7 @@
 """Memory of a call in the process tier: a block of the core's arena, and what is in it.
 
 A block has the same address in the worker as here, but not the same memory: the core copies it into
-the lane of the worker that gets the call. See csrc/segment.h.
+the lane of the worker that gets the call. See csrc/processes/segment.h.
 """
 
 from __future__ import annotations

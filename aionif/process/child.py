@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 __all__ = ()
 
 SOCKET, CATALOG, STDERR = 3, 4, 5  # descriptors
-ORDER = struct.Struct("<Qi4x")  # struct order of csrc/zygote.c
+ORDER = struct.Struct("<Qi4x")  # struct order of csrc/processes/zygote.c
 DESCRIPTORS = 4  # that come with the order of a worker
 NEWS = struct.Struct("<QiiiI")  # struct news
 STARTED, ENDED, NOT_STARTED, READY = 1, 2, 3, 4

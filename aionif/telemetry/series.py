@@ -1,9 +1,9 @@
 """Counts by function: what became of calls, how long they ran, how long they waited.
 
-The core counts under the lock that it holds at a call's end anyway (csrc/series.h); here the counts
-are read, and added up over the pools of an executor. A pool's counts outlive it, since a total that
-is exported must never go down: they are kept by the executor's name, and so is the number of names
-bounded: past MOST_FUNCTIONS, further functions are counted together.
+The core counts under the lock that it holds at a call's end anyway (csrc/lanes/series.h); here the
+counts are read, and added up over the pools of an executor. A pool's counts outlive it, since a
+total that is exported must never go down: they are kept by the executor's name, and so is the
+number of names bounded: past MOST_FUNCTIONS, further functions are counted together.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _SECONDS = 1e-9
 
 
 def _bounds() -> tuple[float, ...]:
-    """Return the upper bounds of all buckets but the last, in seconds (as in csrc/series.h)."""
+    """Return the upper bounds of all buckets but the last, in seconds."""
     first = 7  # octaves begin at 2**7 ns
     quarters = ((first + index // 4, index % 4 + 1) for index in range(_BUCKETS - 2))
     return (

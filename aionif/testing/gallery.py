@@ -140,7 +140,7 @@ _OVERFLOWS = (
 
 
 def _exit_is_stopped() -> bool:
-    """Whether `exit` can be: from glibc 2.41 on it holds a lock to its end (csrc/exits.c)."""
+    """Whether `exit` can be: from glibc 2.41 on it holds a lock (csrc/faults/exits.c)."""
     name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
     numbers = version.split(".")
     readable = name == "glibc" and all(number.isdigit() for number in numbers)

@@ -3,8 +3,8 @@
  * Prints one JSON object of arrays, one number (nanoseconds) a round. The subjects of a round run in
  * random order, so that a machine that slows down does so for all of them. */
 #include "core.h"
-#include "lane.h"
-#include "thread.h"
+#include "lanes/lane.h"
+#include "threads/thread.h"
 
 #include <signal.h>
 #include <stdio.h>

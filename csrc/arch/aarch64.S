@@ -9,7 +9,7 @@
  * The CFA is taken from x29, so unwinders cross the switch without noticing it. The low halves of
  * v8..v15 are the caller's too, so a recovered fault has to bring them back. `hint #34` is "bti c",
  * spelled so that assemblers which do not know it take it. */
-#include "../invoke_offsets.h"
+#include "arch/invoke_offsets.h"
 
 #define INVOKE_FRAME 160
 #define REGISTERS_SIZE 208

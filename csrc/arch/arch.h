@@ -6,9 +6,9 @@
 #ifndef AIONIF_ARCH_H
 #define AIONIF_ARCH_H
 #if defined(__x86_64__) && defined(__linux__)
-#include "x86_64.h"
+#include "arch/x86_64.h"
 #elif defined(__aarch64__) && defined(__linux__)
-#include "aarch64.h"
+#include "arch/aarch64.h"
 #else
 #error "aionif runs on Linux, on x86-64 (and aarch64 for its C core); this is another platform"
 #endif

@@ -7,10 +7,10 @@
  * context_syscall_*     the arguments and result of the system call that seccomp trapped */
 #ifndef AIONIF_ARCH_CONTEXT_H
 #define AIONIF_ARCH_CONTEXT_H
-#include "../invoke.h"
+#include "arch/invoke.h"
 #if defined(__x86_64__)
-#include "context_x86_64.h"
+#include "arch/context_x86_64.h"
 #else
-#include "context_aarch64.h"
+#include "arch/context_aarch64.h"
 #endif
 #endif

@@ -15,7 +15,7 @@
  *   | rbx r12 .. r15, 8 | <- resume_sp | ...                       |
  *
  * The CFA is taken from rbp, so unwinders cross the switch without noticing it. */
-#include "../invoke_offsets.h"
+#include "arch/invoke_offsets.h"
 
     .text
 

@@ -1,7 +1,7 @@
 /* Calls as the submitting side keeps them: ids that are never taken for another's, queues, and the
  * heap of deadlines, each against a model too simple to be wrong. */
-#include "call.h"
 #include "check.h"
+#include "lanes/call.h"
 
 enum { MODEL = 600 }; /* more than two chunks of calls */
 

@@ -1,7 +1,7 @@
 /* The protocol of a lane, between a submitter and a worker that do nothing else: every record is
  * either withdrawn or run, once, in order, and whoever waits for it is woken. */
 #include "check.h"
-#include "lane.h"
+#include "lanes/lane.h"
 
 #include <poll.h>
 #include <pthread.h>

@@ -3,7 +3,7 @@
 #include "process.h"
 
 #include "core.h"
-#include "fault.h"
+#include "faults/fault.h"
 
 #include <fcntl.h>
 #include <linux/filter.h>

@@ -1,6 +1,6 @@
 /* Which bucket a duration falls into, and that a call is counted once. */
 #include "check.h"
-#include "series.h"
+#include "lanes/series.h"
 
 static void test_bounds_belong_to_their_bucket(void) {
     check_case("the upper bound of a bucket belongs to it");

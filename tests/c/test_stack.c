@@ -1,6 +1,6 @@
 /* Guarded stacks: where they may be touched, how their use is measured, and alternate stacks. */
 #include "check.h"
-#include "stack.h"
+#include "threads/stack.h"
 
 static size_t page;
 

@@ -1,0 +1,384 @@
+/* The fault handler.
+ *
+ * Purpose: a fault inside a native call ends that call, not the process. Guarantee: a fault anywhere
+ * else is met as if this file did not exist (chain.c).
+ *
+ * A fault is ours only if all of this holds:
+ *   - this thread has a call armed, and the process is the one the core was started in: the child of
+ *     a fork() inside a call must not come back into the parent's program;
+ *   - the stack pointer lies in that call's stack, guard included;
+ *   - the kernel raised it for an instruction of this thread, or this thread sent it to itself
+ *     (abort, raise). What another thread or process sent is not ours;
+ *   - the interpreter is not on the call's stack (a callback): its frames can't be dropped.
+ *
+ * Recovery rewrites the saved context so that sigreturn arrives at aionif__invoke_exit. The switch to
+ * the call's stack is the recovery point: nothing is saved per call, the kernel restores the mask, and
+ * the alternate stack is free again. siglongjmp would need a sigsetjmp before each call.
+ *
+ * A fault while a fault is recorded (a backtrace over a smashed stack, libc's message being unmapped)
+ * ends the recording: the nested context is rewritten just the same, with what is known so far.
+ *
+ * Rejected: asking for the current handlers on each call (a system call each). faulthandler and
+ * others that come later are found by the watchdog; until then their handler runs first, and when it
+ * raises the signal again, the interrupted stack pointer is on our alternate stack. That is accepted
+ * as ours too, the address then being lost. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "faults/fault.h"
+
+#include "arch/context.h"
+#include "faults/chain.h"
+#include "faults/exits.h"
+#include "faults/modules.h"
+#include "faults/unwind.h"
+
+#include <errno.h>
+#include <gnu/libc-version.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SYS_SECCOMP
+#define SYS_SECCOMP 1 /* si_code of a SIGSYS that a filter raised */
+#endif
+
+static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+enum { FAULTS = sizeof faults / sizeof faults[0] };
+
+static pid_t owner;
+static int abort_signal;
+static bool raise_blocks;
+static void (*on_denial)(int);
+
+static bool within(const struct aionif__stack *stack, uintptr_t sp) {
+    return sp >= stack->guard_low && sp <= stack->top;
+}
+
+/* Ours, or the one that replaced it: faulthandler.enable() gives its thread another. */
+static bool on_alternate_stack(const struct aionif__thread *self, uintptr_t sp) {
+    stack_t now;
+    return within(&self->altstack.stack, sp) ||
+           (sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE) &&
+            sp - (uintptr_t)now.ss_sp < now.ss_size);
+}
+
+static bool on_call_stack(const struct aionif__invocation *invocation, uintptr_t sp) {
+    return sp >= invocation->guard_low && sp <= (uintptr_t)invocation->stack_top;
+}
+
+static bool raised_by_kernel(const siginfo_t *info) {
+    return info->si_code > 0 && !(info->si_signo == SIGBUS && info->si_code == BUS_MCEERR_AO);
+}
+
+static bool raised_by_itself(const struct aionif__thread *self, const siginfo_t *info,
+                             const ucontext_t *context) {
+    return info->si_code == SI_TKILL && info->si_pid == owner &&
+           context_raised_self(context, info->si_signo, self->tid, raise_blocks);
+}
+
+/* Everything but the last condition above, which takes a backtrace. */
+static bool is_ours(const struct aionif__thread *self, const struct aionif__invocation *invocation,
+                    const siginfo_t *info, const ucontext_t *context) {
+    if (getpid() != owner) {
+        return false;
+    }
+    uintptr_t sp = context_sp(context);
+    if (on_call_stack(invocation, sp)) {
+        return raised_by_kernel(info) || raised_by_itself(self, info, context);
+    }
+    return on_alternate_stack(self, sp) && raised_by_itself(self, info, context);
+}
+
+static bool is_overflow(const struct aionif__invocation *invocation, const siginfo_t *info) {
+    uintptr_t address = (uintptr_t)info->si_addr;
+    return (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) && raised_by_kernel(info) &&
+           address >= invocation->guard_low && address < invocation->stack_low;
+}
+
+static void record_signal(struct aionif__thread *self, const struct aionif__invocation *invocation,
+                          const siginfo_t *info, const ucontext_t *context) {
+    struct aionif_failure *failure = &self->failure;
+    memset(failure, 0, offsetof(struct aionif_failure, registers));
+    failure->type_name[0] = failure->reason[0] = '\0';
+    failure->exact = failure->stack_used = 0;
+    failure->kind = is_overflow(invocation, info) ? AIONIF_OVERFLOW : AIONIF_SIGNAL;
+    failure->signal = info->si_signo;
+    failure->code = info->si_code;
+    failure->thread = self->tid;
+    failure->displaced = !on_call_stack(invocation, context_sp(context));
+    failure->has_address = raised_by_kernel(info) && info->si_signo != SIGSYS;
+    failure->address = (uint64_t)(uintptr_t)info->si_addr;
+    failure->has_registers = !failure->displaced;
+    context_read(context, failure->registers);
+    if (info->si_signo == SIGABRT) { /* before the walk: a smashed stack ends the recording */
+        aionif__abort_message(failure->reason, AIONIF_TEXT);
+    }
+}
+
+/* A jump to where no code is leaves a pc that no unwind table knows; its caller's address is on top
+ * of the stack. */
+static bool jumped_astray(const struct aionif__invocation *invocation, const siginfo_t *info,
+                          const ucontext_t *context) {
+    uintptr_t sp = context_sp(context);
+    return raised_by_kernel(info) && (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) &&
+           (uintptr_t)info->si_addr == context_pc(context) && sp >= invocation->stack_low &&
+           sp + sizeof(uintptr_t) <= (uintptr_t)invocation->stack_top;
+}
+
+static void record_stack(struct aionif__thread *self, const struct aionif__invocation *invocation,
+                         const siginfo_t *info, ucontext_t *context) {
+    self->traits = AIONIF__UNKNOWN; /* what stands if the walk itself faults */
+    if (!invocation->backtrace_limit) {
+        return;
+    }
+    if (jumped_astray(invocation, info, context)) {
+        context_pop_call(context);
+    }
+    bool displaced = self->failure.displaced;
+    self->traits = aionif__backtrace(self, invocation, displaced ? 0 : context_pc(context),
+                                     displaced ? invocation->stack_low : context_sp(context));
+}
+
+static void resume(struct aionif__thread *self, struct aionif__invocation *invocation,
+                   ucontext_t *context, int ending) {
+    self->recording = NULL;
+    self->armed = NULL;
+    context_resume(context, invocation, ending);
+    memcpy(&context->uc_sigmask, &self->signal_mask, sizeof self->signal_mask);
+}
+
+/* A fault from here on ends the recording, and is left for the base of the call as the first one would
+ * have been. Its own context is the handler's, with nearly all signals blocked: a thread that keeps
+ * no mask of its own (the inline tier's) must get back that of the call. */
+static void begin_recording(struct aionif__thread *self, struct aionif__invocation *invocation,
+                            const ucontext_t *context) {
+    if (!self->is_worker) {
+        memcpy(&self->signal_mask, &context->uc_sigmask, sizeof self->signal_mask);
+    }
+    self->recording = invocation;
+}
+
+/* exit_group and forbidden calls, trapped by exits.c. In a child that the call forked, and in a
+ * thread it started, there is no call to end: the exit goes through, a forbidden call fails. */
+static bool is_filtered(const siginfo_t *info) {
+    return info->si_signo == SIGSYS && info->si_code == SYS_SECCOMP &&
+           info->si_errno == AIONIF__FILTER_MARK;
+}
+
+/* Forbidden by the policy that this process is sealed with. Outside a call nothing is to be saved:
+ * the process dies of it. */
+static bool is_sealed_off(const siginfo_t *info) {
+    return info->si_signo == SIGSYS && info->si_code == SYS_SECCOMP &&
+           info->si_errno == AIONIF_SEAL_MARK;
+}
+
+static void finish_filtered(const siginfo_t *info, ucontext_t *context) {
+    if (info->si_syscall == SYS_exit_group) {
+        aionif__exit_group((int)context_syscall_argument(context));
+    }
+    context_syscall_return(context, -EPERM);
+}
+
+static int ending_of(struct aionif__thread *self, const siginfo_t *info,
+                     const ucontext_t *context) {
+    if (!is_filtered(info) && !is_sealed_off(info)) {
+        return AIONIF__FAULTED;
+    }
+    if (is_sealed_off(info) || info->si_syscall != SYS_exit_group) {
+        self->failure.kind = AIONIF_DENIED;
+        self->failure.syscall = info->si_syscall;
+        return AIONIF__DENIED;
+    }
+    self->failure.kind = AIONIF_EXIT;
+    self->failure.status = (int)context_syscall_argument(context);
+    return AIONIF__EXITED;
+}
+
+/* Below frames of Python, whose state can't be unwound, and of an exit() that holds a lock to its end. */
+static bool is_beyond_recovery(const struct aionif__thread *self) {
+    return ((self->traits & AIONIF__IN_PYTHON) && !self->is_process) ||
+           ((self->traits & AIONIF__IN_EXIT) && aionif__exits_hold_a_lock());
+}
+
+static void on_fault(int sig, siginfo_t *info, void *opaque) {
+    int error_number = errno;
+    ucontext_t *context = opaque;
+    struct aionif__thread *self = aionif__self;
+    struct aionif__invocation *invocation = self ? self->armed : NULL;
+    if (is_sealed_off(info) && on_denial) {
+        on_denial(info->si_syscall);
+    }
+    if (self && self->recording && on_alternate_stack(self, context_sp(context))) {
+        resume(self, self->recording, context, AIONIF__FAULTED);
+    } else if (invocation && is_ours(self, invocation, info, context)) {
+        record_signal(self, invocation, info, context);
+        self->failure.error_number = error_number;
+        int ending = ending_of(self, info, context);
+        mcontext_t before = context->uc_mcontext; /* recording may undo a stray jump */
+        begin_recording(self, invocation, context);
+        record_stack(self, invocation, info, context);
+        self->recording = NULL;
+        if (!is_beyond_recovery(self)) {
+            resume(self, invocation, context, ending);
+        } else if (is_filtered(info)) {
+            finish_filtered(info, context);
+        } else {
+            context->uc_mcontext = before;
+            aionif__chain_pass(sig, info, context);
+        }
+    } else if (is_filtered(info)) {
+        finish_filtered(info, context);
+    } else {
+        aionif__chain_pass(sig, info, context);
+    }
+    errno = error_number;
+}
+
+/* The timer of a proof in this thread (lock_check.c): the thread hangs at a lock that its crash left held. */
+static void die_if_proving(struct aionif__thread *self, const siginfo_t *info) {
+    static const char last_words[] =
+        "aionif: a native call crashed while it held a lock; the process ends with its signal\n";
+    bool is_timer = info->si_code == SI_TIMER && info->si_value.sival_ptr == self;
+    if (self && self->proving && is_timer && --self->looks_left <= 0) {
+        ssize_t written = write(STDERR_FILENO, last_words, sizeof last_words - 1);
+        (void)written;
+        aionif__chain_die(self->proving);
+    }
+}
+
+/* The watchdog asks; the call is left only where it holds no lock of the runtime for certain: the
+ * whole backtrace is known and none of its frames is libc's or its kin's. Otherwise the watchdog asks
+ * again a little later. */
+static void on_abort(int sig, siginfo_t *info, void *opaque) {
+    (void)sig;
+    int error_number = errno;
+    ucontext_t *context = opaque;
+    struct aionif__thread *self = aionif__self;
+    struct aionif__invocation *invocation = self ? self->armed : NULL;
+    if (self) {
+        atomic_fetch_add(&self->control->answers, 1);
+    }
+    die_if_proving(self, info);
+    uintptr_t pc = context_pc(context), sp = context_sp(context);
+    if (invocation && !self->recording && info->si_pid == owner && getpid() == owner &&
+        atomic_load(&self->control->abort_ticket) == invocation->ticket &&
+        on_call_stack(invocation, sp) && aionif__module_owner(pc) == AIONIF__USER) {
+        memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
+        self->failure.type_name[0] = self->failure.reason[0] = '\0';
+        self->failure.kind = AIONIF_ABORTED;
+        self->failure.thread = self->tid;
+        self->traits = AIONIF__UNKNOWN; /* what stands if the walk itself faults */
+        begin_recording(self, invocation, context);
+        int traits = aionif__backtrace(self, invocation, pc, sp);
+        self->recording = NULL;
+        if (traits == 0) {
+            self->traits = 0;
+            resume(self, invocation, context, AIONIF__ABORTED);
+        }
+    }
+    errno = error_number;
+}
+
+/* Called from an exit handler, on the stack of the call that called exit() or quick_exit(). */
+void aionif__fault_exit(int status) {
+    struct aionif__thread *self = aionif__self;
+    struct aionif__invocation *invocation = self ? self->armed : NULL;
+    if (!invocation || !self->contains_exit || aionif__exits_hold_a_lock() || getpid() != owner ||
+        !on_call_stack(invocation, (uintptr_t)__builtin_frame_address(0))) {
+        return;
+    }
+    memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
+    self->failure.type_name[0] = self->failure.reason[0] = '\0';
+    self->failure.kind = AIONIF_EXIT;
+    self->failure.status = status;
+    self->failure.thread = self->tid;
+    aionif__backtrace(self, invocation, 0, (uintptr_t)__builtin_frame_address(0));
+    self->traits = 0;
+    self->armed = NULL;
+    /* exit() has struck the handler that got us here off its list. The place is free again, so this
+     * allocates nothing, and the next exit() is met as this one was. */
+    aionif__exits_watch_again(status == AIONIF_NO_STATUS);
+    aionif__invoke_leave(invocation, AIONIF__EXITED);
+}
+
+static struct sigaction fault_action(void) {
+    struct sigaction action = {
+        .sa_sigaction = on_fault,
+        /* SIGINFO: who raised it, and where. ONSTACK: the call's own stack may be what overflowed.
+         * NODEFER: a second fault while recording must reach us, a blocked one kills. */
+        .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
+    };
+    sigfillset(&action.sa_mask); /* no other handler on top of a recording */
+    for (int i = 0; i < FAULTS; i++) {
+        sigdelset(&action.sa_mask, faults[i]);
+    }
+    return action;
+}
+
+/* A real-time signal that nobody uses, from the top: glibc takes from the bottom. The last two are
+ * left alone: qemu-user accepts a handler for them but can't deliver them. */
+static bool install_abort(void) {
+    struct sigaction action = {
+        .sa_sigaction = on_abort,
+        .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART, /* a call that can't be left goes on */
+    };
+    sigfillset(&action.sa_mask);
+    for (int i = 0; i < FAULTS; i++) {
+        sigdelset(&action.sa_mask, faults[i]);
+    }
+    for (int sig = SIGRTMAX - 2; sig >= SIGRTMIN; sig--) {
+        struct sigaction current;
+        if (sigaction(sig, NULL, &current) == 0 && current.sa_handler == SIG_DFL &&
+            sigaction(sig, &action, NULL) == 0) {
+            abort_signal = sig;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* glibc before 2.36 raises a signal with all others blocked. Where it does not, a signal that comes as
+ * the mask is restored was sent by someone else. */
+static bool libc_blocks_in_raise(void) {
+    char *end;
+    long major = strtol(gnu_get_libc_version(), &end, 10), minor = strtol(end + 1, NULL, 10);
+    return major == 2 && minor < 36;
+}
+
+const char *aionif__fault_start(void) {
+    owner = getpid();
+    raise_blocks = libc_blocks_in_raise();
+    struct sigaction action = fault_action();
+    for (int i = 0; i < FAULTS; i++) {
+        if (!aionif__chain_install(faults[i], &action)) {
+            return "the handlers for faults could not be installed";
+        }
+    }
+    if (!abort_signal && !install_abort()) {
+        return "no real-time signal is free for stopping calls that run too long";
+    }
+    return NULL;
+}
+
+void aionif__fault_tell_denials(void (*told)(int)) { on_denial = told; }
+
+void aionif__fault_forked(void) { owner = getpid(); }
+
+int aionif__fault_reclaim(void) {
+    struct sigaction action = fault_action();
+    int displaced = 0;
+    for (int i = 0; i < FAULTS; i++) {
+        if (aionif__chain_reclaim(faults[i], &action)) {
+            displaced = faults[i];
+        }
+    }
+    return displaced;
+}
+
+pid_t aionif__fault_pid(void) { return owner; }
+
+int aionif__fault_abort_signal(void) { return abort_signal; }
+
+_Noreturn void aionif__fault_die(int sig) { aionif__chain_die(sig); }

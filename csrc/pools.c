@@ -1,0 +1,36 @@
+/* Pools as Python opens and stops them: here alone it is known what kinds of workers there are. */
+#include "lanes/pool.h"
+#include "processes/process.h"
+#include "workers/handlers.h"
+#include "workers/thread_server.h"
+#include "workers/watchdog.h"
+
+#include <errno.h>
+
+struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings) {
+    struct aionif_pool *pool = aionif__pool_make(
+        settings, settings->is_process ? &aionif__process_server : &aionif__thread_server);
+    if (!pool) {
+        return NULL;
+    }
+    if (!aionif__watchdog_hold()) {
+        int error = errno;
+        aionif__pool_free(pool);
+        errno = error;
+        return NULL;
+    }
+    aionif__lock();
+    aionif__stay_in_front();
+    aionif__pool_enter(pool);
+    aionif__unlock();
+    return pool;
+}
+
+/* After aionif_pool_close, and once nothing runs. The pool is freed. */
+void aionif_pool_stop(struct aionif_pool *pool) {
+    aionif__lock();
+    aionif__pool_stop(pool);
+    aionif__unlock();
+    aionif__pool_free(pool);
+    aionif__watchdog_release();
+}

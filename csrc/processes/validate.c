@@ -1,0 +1,286 @@
+/* What of a process's lane can be taken as true.
+ *
+ * A worker process can write anything into its lane, at any moment, also between two looks of ours. So
+ * a record that has ended is copied once, and the copy is checked; what the parent decides by it
+ * decides by (which call is in which record, how much comes back, whom to wake) is in its own memory.
+ * A lie can so harm the call that it is about: its result is what the worker says anyway. A state
+ * that the protocol does not know, and a failure that a worker can't have, give the liar away: it is
+ * killed, and its calls have lost their worker.
+ *
+ * Under the core's lock. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "processes/validate.h"
+
+#include "lanes/events.h"
+#include "processes/window.h"
+#include "system/passing.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct aionif__record taken;
+
+static bool is_possible(uint32_t state, const struct aionif__call *call) {
+    switch (state) {
+    case AIONIF__QUEUED:
+    case AIONIF__RUNNING:
+    case AIONIF__FINISHED:
+        return true; /* of a withdrawn record too: it may have been about to be claimed */
+    case AIONIF__WITHDRAWN:
+    case AIONIF__PASSED:
+        return call == NULL;
+    default:
+        return false;
+    }
+}
+
+static bool is_fault(int sig) {
+    return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP ||
+           sig == SIGABRT || sig == SIGSYS;
+}
+
+static bool is_possible_failure(const struct aionif_failure *failure, int kind) {
+    bool signalled = kind == AIONIF_SIGNAL || kind == AIONIF_OVERFLOW || kind == AIONIF_DENIED;
+    bool known =
+        signalled || kind == AIONIF_PANIC || kind == AIONIF_EXIT || kind == AIONIF_UNLOADED;
+    return known && (!signalled || is_fault(failure->signal)) &&
+           failure->language >= AIONIF_LANGUAGE_C && failure->language <= AIONIF_LANGUAGE_RUST &&
+           failure->frame_count >= 0 && failure->frame_count <= AIONIF_FRAMES;
+}
+
+static void copy(struct aionif__worker *worker, const struct aionif__record *record) {
+    taken.kind = *(volatile const int32_t *)&record->kind;
+    taken.error_number = record->error_number;
+    taken.result = record->result;
+    taken.started_ns = record->started_ns;
+    taken.ended_ns = record->ended_ns;
+    taken.stack_used = record->stack_used;
+    if (taken.kind) {
+        taken.failure = record->failure;
+        taken.failure.kind = taken.kind;
+        taken.failure.process = aionif__process_of(worker)->pid;
+        taken.failure.limit = AIONIF_LIMIT_NONE;
+        taken.failure.status &= taken.failure.status == AIONIF_NO_STATUS ? -1 : 0xff;
+        taken.failure.taint = 0; /* of that process, which is gone */
+        if (worker->settings.has_address_limit && taken.failure.error_number == ENOMEM) {
+            taken.failure.limit = AIONIF_LIMIT_ADDRESS_SPACE;
+        }
+    }
+    int64_t now = aionif__now_ns();
+    if (taken.ended_ns > now || taken.started_ns > taken.ended_ns || taken.started_ns < 0) {
+        taken.started_ns = taken.ended_ns = now;
+    }
+}
+
+static void misbehaves(struct aionif__worker *worker) {
+    if (!aionif__process_of(worker)->misbehaved) {
+        aionif__process_of(worker)->misbehaved = true;
+        aionif__core_event(AIONIF_CORE_MISBEHAVED, 0, aionif__process_of(worker)->pid, NULL, "");
+        aionif__process_kill(worker);
+    }
+}
+
+static int limit_of(const struct aionif__worker *worker) {
+    int status = aionif__process_of(worker)->wait_status;
+    if (aionif__process_of(worker)->limit || !WIFSIGNALED(status)) {
+        return aionif__process_of(worker)->limit;
+    }
+    if (WTERMSIG(status) == SIGXFSZ && worker->settings.has_file_limit) {
+        return AIONIF_LIMIT_FILE_SIZE;
+    }
+    return WTERMSIG(status) == SIGXCPU ? AIONIF_LIMIT_CPU : AIONIF_LIMIT_NONE;
+}
+
+/* By a filter: of what its handler has noted, if that could run. */
+static void note_denial(const struct aionif__worker *worker) {
+    enum { MOST = 4096 };
+    int status = aionif__process_of(worker)->wait_status;
+    if (!worker->settings.has_sandbox || !WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS) {
+        return;
+    }
+    int32_t denied = atomic_load(&aionif__process_of(worker)->segment->denied);
+    taken.kind = AIONIF_DENIED;
+    taken.failure.signal = SIGSYS;
+    taken.failure.code = 1; /* SYS_SECCOMP */
+    taken.failure.syscall = denied > 0 && denied <= MOST ? denied - 1 : -1;
+}
+
+/* It died under this call: by _exit(), by a limit, by someone's signal. */
+static struct aionif__record *lost(struct aionif__worker *worker) {
+    const struct aionif__process *process = aionif__process_of(worker);
+    bool exited = WIFEXITED(process->wait_status) && !process->misbehaved && !process->doomed;
+    memset(&taken, 0, sizeof taken);
+    taken.kind = exited ? AIONIF_EXIT : AIONIF_WORKER_LOST;
+    taken.failure.status = exited ? WEXITSTATUS(process->wait_status) : process->wait_status;
+    taken.failure.limit = limit_of(worker);
+    taken.failure.process = process->pid;
+    taken.started_ns = taken.ended_ns = aionif__now_ns();
+    note_denial(worker);
+    return &taken;
+}
+
+/* A worker that has failed is not asked twice; its last words come with its death. */
+static struct aionif__record *failed(struct aionif__worker *worker) {
+    bool goes_on =
+        taken.kind == AIONIF_UNLOADED ||
+        (taken.kind == AIONIF_PANIC && atomic_load(&worker->lane->health) == AIONIF__SERVING);
+    if (goes_on || aionif__process_of(worker)->dead) {
+        return &taken;
+    }
+    aionif__process_kill(worker);
+    return NULL;
+}
+
+struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t position,
+                                        uint32_t *state) {
+    struct aionif__process *process = aionif__process_of(worker);
+    struct aionif__record *record = aionif__lane_at(worker->lane, position);
+    const struct aionif__call *call = worker->calls[position % AIONIF__SLOTS];
+    *state = atomic_load(&record->state) & AIONIF__STATE;
+    if (!is_possible(*state, call)) {
+        misbehaves(worker);
+    } else if (*state == AIONIF__FINISHED && call && !process->misbehaved) {
+        copy(worker, record);
+        if (taken.kind == 0) {
+            return &taken;
+        }
+        if (is_possible_failure(&taken.failure, taken.kind)) {
+            return failed(worker);
+        }
+        misbehaves(worker);
+    } else if (!call && (*state == AIONIF__PASSED || *state == AIONIF__FINISHED)) {
+        return record;
+    }
+    if (!process->dead || (*state == AIONIF__QUEUED && call)) {
+        return NULL; /* what is queued is taken back, not lost */
+    }
+    *state = call ? AIONIF__FINISHED : AIONIF__PASSED;
+    return call ? lost(worker) : record;
+}
+
+/* A result too large for its block comes as a memfd on the worker's socket. What comes after it would
+ * be taken for the reply to the next call, so whoever sends more than one is not asked again. */
+static int receive_reply(struct aionif__worker *worker) {
+    char byte;
+    int descriptor, another;
+    int control = aionif__process_of(worker)->control;
+    aionif__receive(control, &byte, 1, &descriptor, MSG_DONTWAIT);
+    ssize_t more = aionif__receive(control, &byte, 1, &another, MSG_DONTWAIT);
+    if (more <= 0 && another < 0) {
+        return descriptor;
+    }
+    misbehaves(worker);
+    close(another);
+    close(descriptor);
+    return -1;
+}
+
+void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call,
+                        const struct aionif__record *record) {
+    struct aionif_block *block = call->block;
+    if (!block || record->kind != 0) {
+        return;
+    }
+    struct aionif__segment *there = (struct aionif__segment *)(uintptr_t)aionif__window();
+    const char *source =
+        aionif__process_of(worker)->segment->arena[0] + ((char *)block - there->arena[0]);
+    uint64_t back = block->back;
+    if (call->plan->entry == AIONIF_PYTHON_ENTRY) {
+        back = record->result.integer[0];
+        if (back & ((uint64_t)1 << 62)) {
+            call->reply = receive_reply(worker);
+            back = sizeof *block;
+        }
+        back &= 0xffffffff;
+    }
+    back = back <= AIONIF_BLOCK ? back : AIONIF_BLOCK;
+    if (back > sizeof *block) {
+        memcpy(block + 1, source + sizeof *block, back - sizeof *block);
+    }
+    if (call->memory) {
+        memcpy(call->memory, source + block->result, call->plan->result_memory);
+    }
+}
+
+void aionif__take_sealed(struct aionif_pool *pool, const struct aionif__process *process) {
+    struct aionif__tier *tier = aionif__tier_of(pool);
+    struct aionif_seal_result *sealed = &tier->sealed;
+    const struct aionif__segment *segment = process->segment;
+    int now = atomic_load(&segment->lane.tid) ? AIONIF_SEALED : AIONIF_SEAL_REFUSED;
+    if (tier->seal_state >= now || !(segment->sealed.applied | segment->sealed.missing)) {
+        return;
+    }
+    tier->seal_state = now;
+    *sealed = segment->sealed;
+    sealed->note_count =
+        sealed->note_count < AIONIF_SEAL_NOTES ? sealed->note_count : AIONIF_SEAL_NOTES;
+    for (uint32_t i = 0; i < sealed->note_count; i++) {
+        sealed->notes[i].text[AIONIF_TEXT - 1] = '\0';
+    }
+    if (sealed->missing && now == AIONIF_SEALED) {
+        const char *why = sealed->note_count ? sealed->notes[0].text : "";
+        aionif__core_event(AIONIF_CORE_UNSEALED, (int)sealed->missing, 0, NULL, why);
+    }
+}
+
+/* What is to be known of a failed call besides its record. */
+void aionif__take_remains(struct aionif__worker *worker, struct aionif__call *call) {
+    const struct aionif__process *process = aionif__process_of(worker);
+    const struct aionif__slot *slot =
+        &process->segment->slots[call->record - worker->lane->records];
+    struct aionif__remains *remains = calloc(1, sizeof *remains);
+    call->remains = remains;
+    if (!remains) {
+        return;
+    }
+    remains->text_length = process->text_length;
+    memcpy(remains->text, process->text, process->text_length);
+    uint32_t count = *(volatile const uint32_t *)&slot->module_count;
+    remains->module_count = count <= AIONIF_MODULES ? count : 0;
+    for (uint32_t i = 0; i < remains->module_count; i++) {
+        struct aionif_module *module = &remains->modules[i];
+        *module = slot->modules[i];
+        module->path[AIONIF_PATH - 1] = '\0';
+        if (module->build_id_length > AIONIF_BUILD_ID) {
+            module->build_id_length = 0;
+        }
+    }
+    for (int i = 0; i < AIONIF_FRAMES; i++) {
+        uint8_t of = slot->of_frames[i];
+        remains->of_frames[i] = of <= remains->module_count ? of : 0;
+    }
+}
+
+int aionif_failure_modules(uint64_t id, struct aionif_module *out, uint8_t *of_frames) {
+    aionif__lock();
+    struct aionif__call *call = aionif__call_find(id);
+    const struct aionif__remains *remains =
+        call && call->stage == AIONIF__ENDED ? call->remains : NULL;
+    int count = remains ? (int)remains->module_count : -1;
+    if (remains) {
+        memcpy(out, remains->modules, remains->module_count * sizeof *out);
+        memcpy(of_frames, remains->of_frames, AIONIF_FRAMES);
+    }
+    aionif__unlock();
+    return count;
+}
+
+int aionif_failure_stderr(uint64_t id, char *out, int room) {
+    aionif__lock();
+    struct aionif__call *call = aionif__call_find(id);
+    const struct aionif__remains *remains =
+        call && call->stage == AIONIF__ENDED ? call->remains : NULL;
+    int length = remains ? (int)remains->text_length : 0;
+    length = length <= room ? length : room;
+    if (length) {
+        memcpy(out, remains->text, (size_t)length);
+    }
+    aionif__unlock();
+    return length;
+}

@@ -1,0 +1,122 @@
+/* The window, the parent's blocks in it, and the catalog of functions. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "processes/window.h"
+
+#include "lanes/state.h"
+#include "processes/segment.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static uint64_t window, window_size;
+static uint32_t blocks; /* of the arena, and so of each worker's */
+static struct aionif__catalog *catalog;
+
+uint64_t aionif__window(void) { return window; }
+
+/* Reserved, not used: PROT_NONE and NORESERVE cost neither memory nor page tables. In the parent the
+ * arena becomes memory, in a worker the segment and the buffers are mapped over it. */
+uint64_t aionif_window(uint64_t address, uint64_t length) {
+    if (!length) {
+        return window;
+    }
+    void *got = mmap(
+        (void *)(uintptr_t)address, length, PROT_NONE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (address ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+    if (got == MAP_FAILED) {
+        return 0;
+    }
+    if (address && (uintptr_t)got != address) { /* a kernel before 4.17 takes it for a hint */
+        munmap(got, length);
+        return 0;
+    }
+    window = (uintptr_t)got;
+    window_size = length;
+    return window;
+}
+
+uint64_t aionif_window_size(void) { return window_size; }
+
+/* Each worker's segment is mapped here as well, and a limit of address space counts all of it. */
+size_t aionif__segment_size(void) {
+    return offsetof(struct aionif__segment, arena) + (size_t)blocks * AIONIF_BLOCK;
+}
+
+uint64_t aionif_arena(uint32_t wanted) {
+    char *arena = ((struct aionif__segment *)(uintptr_t)window)->arena[0];
+    if (!blocks && wanted && wanted <= AIONIF_BLOCKS &&
+        mprotect(arena, (size_t)wanted * AIONIF_BLOCK, PROT_READ | PROT_WRITE) == 0) {
+        blocks = wanted;
+    }
+    return blocks ? (uintptr_t)arena : 0;
+}
+
+uint32_t aionif_arena_blocks(void) { return blocks; }
+
+/* The one that there is goes on in `file`, for another zygote. Under the lock: the watchdog reads it. */
+static bool move_catalog(int file) {
+    if (catalog && pwrite(file, catalog, sizeof *catalog, 0) != (ssize_t)sizeof *catalog) {
+        return false;
+    }
+    void *map = mmap(NULL, sizeof *catalog, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (map == MAP_FAILED) {
+        return false;
+    }
+    if (catalog) {
+        munmap(catalog, sizeof *catalog);
+    }
+    catalog = map;
+    if (!atomic_load(&catalog->count)) { /* 0 says "none", 1 stands for Python callables */
+        atomic_store(&catalog->count, AIONIF_PYTHON_ENTRY + 1);
+    }
+    return true;
+}
+
+/* Written by the parent alone: once it is sealed, nobody else can get a writable mapping. */
+int aionif_catalog_open(void) {
+    int file = memfd_create("aionif-catalog", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (file < 0 || ftruncate(file, sizeof *catalog) != 0) {
+        goto failed;
+    }
+    aionif__lock();
+    bool moved = move_catalog(file);
+    aionif__unlock();
+    if (moved) {
+        fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+        return file;
+    }
+failed:
+    if (file >= 0) {
+        close(file);
+    }
+    return -1;
+}
+
+uint32_t aionif__catalog_count(void) { return catalog ? atomic_load(&catalog->count) : 0; }
+
+uint32_t aionif__catalog_first(uint32_t entry) {
+    uint32_t first = AIONIF_PYTHON_ENTRY + 1;
+    while (first < entry &&
+           strcmp(catalog->entries[first].module.path, catalog->entries[entry].module.path) != 0) {
+        first++;
+    }
+    return first;
+}
+
+uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset) {
+    aionif__lock();
+    uint32_t count = catalog ? atomic_load(&catalog->count) : AIONIF_ENTRIES;
+    if (count < AIONIF_ENTRIES) {
+        catalog->entries[count].module = *module;
+        catalog->entries[count].offset = offset;
+        atomic_store(&catalog->count, count + 1);
+    }
+    aionif__unlock();
+    return count < AIONIF_ENTRIES ? count : 0;
+}

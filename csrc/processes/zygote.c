@@ -1,0 +1,286 @@
+/* The zygote as the parent sees it: a socket. Orders go out with the descriptors a worker needs; what
+ * comes back says that a worker has started, or how it ended. Nobody waits for an answer: a lane can
+ * be filled before anyone serves it. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "processes/zygote.h"
+
+#include "lanes/alarm.h"
+#include "lanes/ends.h"
+#include "lanes/events.h"
+#include "system/passing.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3, READY = 4 };
+
+struct order {
+    uint64_t serial;
+    int32_t signal; /* to be sent to it; 0: start it */
+    int32_t padding;
+};
+
+struct news {
+    uint64_t serial;
+    int32_t kind;
+    int32_t pid; /* of one that was not started: errno */
+    int32_t wait_status;
+    uint32_t text_length;
+    char text[AIONIF_STDERR];
+};
+
+static int zygote = -1;
+static bool ready; /* it has said so; orders may be sent before */
+static bool stillborn;
+static int64_t due_ns; /* by when it is to be ready */
+static int ears = -1;  /* an epoll of the zygote's socket and the workers' bells */
+
+int aionif_processes_descriptor(void) {
+    aionif__lock();
+    if (ears < 0) {
+        ears = epoll_create1(EPOLL_CLOEXEC);
+    }
+    aionif__unlock();
+    return ears;
+}
+
+/* Edge-triggered: each ring is one event, and nothing has to be read. So no worker can take another's
+ * ring away, or make its own stay. */
+void aionif__zygote_listen(int descriptor, uint64_t end_of) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = end_of};
+    if (ears < 0) {
+        ears = epoll_create1(EPOLL_CLOEXEC);
+    }
+    epoll_ctl(ears, EPOLL_CTL_ADD, descriptor, &event);
+}
+
+/* It is dead when the kernel says so (aionif__process_reap): until then it may end its call, and claim
+ * one that is being watched. One that was never heard of was most likely never forked. */
+static void lose_worker(struct aionif__worker *worker) {
+    struct aionif__process *process = aionif__process_of(worker);
+    aionif__process_kill(worker);
+    if (!process->dead) {
+        process->orphaned = process->pidfd >= 0;
+        process->dead = !process->orphaned;
+        process->wait_status = SIGKILL;
+    }
+}
+
+static void lose_zygote(void) {
+    if (zygote < 0) {
+        return;
+    }
+    close(zygote);
+    zygote = -1;
+    stillborn = !ready;
+    /* Its workers die with it. */
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        for (uint32_t i = 0; aionif__tier_of(pool) && i < pool->worker_count; i++) {
+            lose_worker(pool->workers[i]);
+        }
+        for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
+            lose_worker(worker);
+        }
+        if (aionif__tier_of(pool) && aionif__tier_of(pool)->spare) {
+            lose_worker(aionif__tier_of(pool)->spare);
+        }
+    }
+    aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, stillborn, 0, NULL, "");
+}
+
+bool aionif__zygote_lost(void) { return zygote < 0; }
+
+bool aionif__zygote_stillborn(void) { return zygote < 0 && stillborn; }
+
+int aionif_zygote_lost(void) {
+    aionif__lock();
+    int lost = zygote >= 0 ? 0 : stillborn ? 2 : 1;
+    aionif__unlock();
+    return lost;
+}
+
+/* Calls that wait for a worker meanwhile get theirs now. */
+void aionif_zygote_use(int socket, int64_t within_ns) {
+    aionif__lock();
+    lose_zygote();
+    zygote = socket;
+    ready = stillborn = false;
+    due_ns = aionif__now_ns() + within_ns;
+    aionif__zygote_listen(socket, 0);
+    aionif__alarm_hear(aionif__zygote_pump);
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        if (aionif__tier_of(pool)) {
+            aionif__collect_pool(pool);
+        }
+    }
+    aionif__unlock();
+}
+
+bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
+                          int setup) {
+    struct order order = {.serial = process->serial};
+    int descriptors[] = {segment, process->bell, control, setup};
+    if (zygote < 0) {
+        errno = ENOTCONN;
+        return false;
+    }
+    bool sent = aionif__pass(zygote, &order, sizeof order, descriptors, 4, MSG_DONTWAIT) ==
+                (ssize_t)sizeof order;
+    if (!sent && (errno == EPIPE || errno == ECONNRESET)) {
+        errno = EAGAIN; /* it is gone: its last news are to be read before that is dealt with */
+    }
+    return sent;
+}
+
+/* Without a zygote there is nothing to do: its workers end with it. */
+bool aionif__zygote_signal(const struct aionif__process *process, int number) {
+    struct order order = {.serial = process->serial, .signal = number};
+    return zygote < 0 || send(zygote, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ||
+           errno != EAGAIN;
+}
+
+static struct aionif__worker *find_in(struct aionif__worker *list, uint64_t serial) {
+    for (; list; list = list->next) {
+        bool is_process = list->server == &aionif__process_server;
+        if (is_process && aionif__process_of(list)->serial == serial) {
+            return list;
+        }
+    }
+    return NULL;
+}
+
+static struct aionif__worker *find(uint64_t serial) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        for (uint32_t i = 0; aionif__tier_of(pool) && i < pool->worker_count; i++) {
+            if (aionif__process_of(pool->workers[i])->serial == serial) {
+                return pool->workers[i];
+            }
+        }
+        struct aionif__worker *worker = find_in(pool->doomed, serial);
+        if (!worker && aionif__tier_of(pool)) {
+            worker = find_in(aionif__tier_of(pool)->spare, serial);
+        }
+        if (worker) {
+            return worker;
+        }
+    }
+    return find_in(aionif__core.strays, serial);
+}
+
+/* Its handle may be missing: then its end is known from the zygote alone, a little later. */
+static void note_start(struct aionif__worker *worker, pid_t pid, int descriptor) {
+    struct aionif__process *process = aionif__process_of(worker);
+    process->pid = pid;
+    process->pidfd = descriptor;
+    if (descriptor >= 0) {
+        aionif__zygote_listen(descriptor, process->serial);
+    }
+    if (process->doomed) { /* decided while it had no process to kill */
+        aionif__process_kill(worker);
+    }
+}
+
+static void take_news(struct news *news, size_t length, int descriptor) {
+    struct aionif__worker *worker = find(news->serial);
+    struct aionif__process *process = worker ? aionif__process_of(worker) : NULL;
+    ready |= news->kind == READY;
+    if (!process) {
+        if (descriptor >= 0) {
+            close(descriptor);
+        }
+        return;
+    }
+    if (news->kind == STARTED) {
+        note_start(worker, news->pid, descriptor);
+        return;
+    }
+    process->dead = true;
+    process->lack_error = news->kind == NOT_STARTED ? news->pid : 0;
+    process->wait_status = news->wait_status;
+    size_t most = length - offsetof(struct news, text);
+    process->text_length = news->text_length < most ? news->text_length : (uint32_t)most;
+    memcpy(process->text, news->text, process->text_length);
+}
+
+/* 0: there is no more now. */
+static int receive(void) {
+    struct news news;
+    int descriptor;
+    ssize_t got = aionif__receive(zygote, &news, sizeof news, &descriptor, MSG_DONTWAIT);
+    if (got < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            lose_zygote();
+        }
+        return errno == EINTR;
+    }
+    if (got < (ssize_t)offsetof(struct news, text)) { /* nothing: the other end is closed */
+        lose_zygote();
+        return 0;
+    }
+    take_news(&news, (size_t)got, descriptor);
+    return 1;
+}
+
+static void pay_kills(void) {
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
+            if (aionif__process_of(worker)->kill_owed) {
+                aionif__process_kill(worker);
+            }
+        }
+    }
+}
+
+/* One that hangs as it starts would have calls wait for ever. */
+void aionif__zygote_pump(void) {
+    while (zygote >= 0 && receive()) {
+    }
+    if (zygote >= 0 && !ready && aionif__now_ns() > due_ns) {
+        lose_zygote();
+    }
+    pay_kills();
+}
+
+/* Something has happened, to any worker: whoever collects next sees what. */
+void aionif_processes_look(void) {
+    enum { AT_ONCE = 32 };
+    struct epoll_event events[AT_ONCE];
+    aionif__lock();
+    int count;
+    do {
+        count = epoll_wait(ears, events, AT_ONCE, 0);
+        for (int i = 0; i < count; i++) {
+            struct aionif__worker *worker = events[i].data.u64 ? find(events[i].data.u64) : NULL;
+            if (worker) { /* its place is free already; how it ended is yet to be told */
+                aionif__process_of(worker)->doomed = true;
+            }
+        }
+    } while (count == AT_ONCE);
+    aionif__zygote_pump();
+    aionif__unlock();
+}
+
+void aionif__zygote_wait(int milliseconds) {
+    struct pollfd news = {.fd = zygote, .events = POLLIN};
+    aionif__unlock();
+    poll(&news, 1, milliseconds);
+    aionif__lock();
+}
+
+void aionif__zygote_forked(void) {
+    if (zygote >= 0) {
+        close(zygote);
+        zygote = -1;
+    }
+    if (ears >= 0) {
+        close(ears);
+        ears = -1;
+    }
+}

@@ -1,0 +1,122 @@
+/* The struct of a thread: made when it first calls a NIF, freed when it ends. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "threads/thread.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A task whose calls end without a wait does not suspend; at least this often it must. */
+#define TURN_NS ((int64_t)100000)
+
+_Thread_local struct aionif__thread *aionif__self;
+
+static pthread_key_t at_thread_end;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void end(void *self) {
+    aionif__thread_leave(self);
+    free(self);
+}
+
+static void make_key(void) { pthread_key_create(&at_thread_end, end); }
+
+bool aionif__thread_enter(struct aionif__thread *self) {
+    if (!aionif__altstack_enter(&self->altstack)) {
+        return false;
+    }
+    self->tid = (pid_t)syscall(SYS_gettid);
+    self->control = &self->own_control;
+    aionif__self = self;
+    return true;
+}
+
+struct aionif__thread *aionif__thread_current(void) {
+    if (aionif__self) {
+        return aionif__self;
+    }
+    struct aionif__thread *self = calloc(1, sizeof *self);
+    if (self && aionif__thread_enter(self)) {
+        pthread_once(&once, make_key);
+        pthread_setspecific(at_thread_end, self);
+        return self;
+    }
+    free(self);
+    return NULL;
+}
+
+void aionif__thread_leave(struct aionif__thread *self) {
+    aionif__self = NULL;
+    aionif__altstack_leave(&self->altstack);
+    aionif__stack_unmap(&self->stack);
+}
+
+bool aionif__thread_give_stack(struct aionif__thread *self, size_t size, size_t guard) {
+    return self->stack.low || aionif__stack_map(&self->stack, size, guard);
+}
+
+bool aionif__thread_turn_is_due(struct aionif__thread *self, int64_t now_ns) {
+    bool due = now_ns - self->turn_ns > TURN_NS;
+    if (due) {
+        self->turn_ns = now_ns;
+    }
+    return due;
+}
+
+/* The state is the letter behind the name, which is in parentheses. Where there is no /proc nothing is
+ * known, and time alone has to do. */
+bool aionif__thread_wants_cpu(pid_t tid) {
+    char path[64], text[256];
+    if (!tid) {
+        return true; /* it has not even begun */
+    }
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    if (file >= 0) {
+        close(file);
+    }
+    if (length <= 0) {
+        return false;
+    }
+    text[length] = '\0';
+    const char *end = strrchr(text, ')');
+    return end && end[1] && (end[2] == 'R' || end[2] == 'D');
+}
+
+/* syscall() and its like load arguments also where none was given, from above their frame. On the
+ * stack of a caller there is always something. */
+enum { HEADROOM = 64 };
+
+/* A call from within a call (its callback entered Python, which called a NIF inline), or one on a
+ * process's main stack, goes on below the frames that are on the stack; 256 is past any red zone. */
+static uintptr_t free_top(const struct aionif__thread *self) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    bool nested = here > self->stack.low && here <= self->stack.top;
+    return (nested ? here - 256 : self->stack.top - HEADROOM) & ~(uintptr_t)63;
+}
+
+int aionif__thread_run(struct aionif__thread *self, struct aionif__invocation *invocation) {
+    struct aionif__invocation *outer = self->armed;
+    invocation->stack_top = (void *)free_top(self);
+    invocation->stack_low = self->stack.low;
+    invocation->guard_low = self->stack.guard_low;
+    self->armed = invocation;
+    int ending = aionif__invoke(invocation);
+    self->armed = outer;
+    return ending;
+}
+
+bool aionif__thread_try(struct aionif__thread *self, void (*function)(void *), void *argument) {
+    struct aionif__registers registers = {.integer = {(uintptr_t)argument}};
+    struct aionif__result result = {0};
+    struct aionif__invocation invocation = {
+        .function = (void *)function, .registers = &registers, .result = &result};
+    return aionif__thread_run(self, &invocation) == AIONIF__RETURNED;
+}
