@@ -14,7 +14,8 @@ import structlog
 from aionif import load
 from aionif.loops.port import orphans
 from aionif.telemetry import attach, detach
-from tests import breaking, support
+from tests import support
+from tests.support import breaking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -70,7 +71,7 @@ def under_deadline() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def probe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library of probe.c."""
-    source = Path(__file__).with_name("probe.c").read_text(encoding="utf-8")
+    source = Path(__file__).with_name("support").joinpath("probe.c").read_text(encoding="utf-8")
     return support.build_library(tmp_path_factory.mktemp("probe"), source)
 
 

@@ -146,7 +146,7 @@ def test_links(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_named_tests_exist(path: Path) -> None:
     for file, function in _TEST.findall(texts()[path]):
-        [source] = [*ROOT.glob(f"tests/{file}"), *ROOT.glob(f"tests/c/{file}")]
+        [source] = [*ROOT.glob(f"tests/**/{file}")]
         code = source.read_text(encoding="utf-8")
         assert re.search(rf"^(?:async )?(?:def|static \w+) {function}\(", code, re.MULTILINE), (
             function

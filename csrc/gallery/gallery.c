@@ -2,7 +2,7 @@
  * The crash gallery, C part: one function for each way in which C code takes a process down.
  *
  * Called directly, each specimen ends an unprotected process with exactly the signal or exit status
- * that aionif/testing/gallery.py lists for it; tests/test_gallery.py holds the two against each other.
+ * that aionif/testing/gallery.py lists for it; tests/testing/test_gallery.py holds the two against each other.
  * What every specimen keeps to:
  *
  *  - It crashes by the machine or by libc, never by pretending: raise() is used only where the

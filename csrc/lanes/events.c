@@ -20,7 +20,7 @@ static uint32_t notice_first, notice_count;
  * are under way it promises the same after a turn that brought something, as more will come soon.
  *
  * No event is lost for want of memory: room for those that a call may yet cause is made before the call
- * is accepted (`promised`). tests/test_events_model.py tries every order of the steps. */
+ * is accepted (`promised`). tests/core/test_events_model.py tries every order of the steps. */
 static bool grow(struct aionif__events *events, uint32_t least) {
     uint32_t room = events->room ? events->room : 64;
     while (room < least) {

@@ -1,0 +1,401 @@
+"""Sealed worker processes: what they must not do is denied and named, and the next one is ready."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import aionif
+from aionif import (
+    NifArgumentError,
+    NifClosed,
+    NifExecutor,
+    NifLimitExceeded,
+    NifLimits,
+    NifPanic,
+    NifPolicy,
+    NifRejected,
+    NifSignal,
+    NifStackOverflow,
+    NifSyscallDenied,
+    Sandbox,
+)
+from tests import children
+from tests.children import forbidden
+from tests.sealing.test_sandbox_seal import AS_ROOT, MIB, USERS, landlocked
+from tests.support import assert_nothing_leaks, gather, load_gallery, remote, run_on
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from aionif import NifLibrary
+
+COMPUTE, PYTHON = NifPolicy(sandbox=Sandbox.compute()), NifPolicy(sandbox=Sandbox.python())
+POLICIES = pytest.mark.parametrize("policy", [COMPUTE, PYTHON], ids=["compute", "python"])
+
+# What the loop of a worker needs itself, so that it is not denied there; and what it then meets.
+OF_WORKERS = {"memfd_create": "done", "ftruncate": "EINVAL"}
+
+libc = ctypes.CDLL(None)
+
+
+@pytest.fixture(scope="module")
+def zlib() -> NifLibrary:
+    declaration = "unsigned long crc32(unsigned long, const unsigned char *, unsigned int);"
+    return aionif.load("libz.so.1", declaration)
+
+
+def with_executor(
+    main: Callable[[NifExecutor], Awaitable[None]], *, backend: str = "asyncio", **settings: Any
+) -> None:
+    async def open_executor() -> None:
+        settings.setdefault("preload", ("tests.support.remote",))
+        async with NifExecutor(isolation="process", max_workers=1, **settings) as executor:
+            await main(executor)
+
+    run_on(backend, open_executor)
+
+
+# ---- what is forbidden ----
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("profile", ["compute", "python"])
+def test_what_is_forbidden_is_denied_in_workers(profile: str, user: str) -> None:
+    ending = children.run("sealed_workers.py", user, "attempts", profile)
+    tried = [attempt for attempt in forbidden.attempts() if attempt.expected(profile)]
+    results = dict(zip([attempt.title for attempt in tried], ending.lines, strict=False))
+    assert results == {
+        attempt.title: OF_WORKERS.get(attempt.call, attempt.expected(profile)) for attempt in tried
+    }
+    assert ending.lines[-1] == "alive 3", ending.errors
+    assert ending.status == 0
+    assert len([line for line in ending.lines if line.startswith("denied")]) > 60
+
+
+@POLICIES
+def test_a_denial_costs_one_call_and_the_next_worker_is_ready(policy: NifPolicy, run: Any) -> None:
+    async def main() -> None:
+        async with NifExecutor(isolation="process", max_workers=2, policy=policy) as executor:
+            for _ in range(2):
+                results = await gather(
+                    lambda: executor.execute_nif(libc.socket, 2, 1, 0),
+                    *[lambda: executor.execute_nif(libc.abs, -3)] * 20,
+                )
+                assert isinstance(results[0], NifSyscallDenied)
+                assert (results[0].name, results[0].tier) == ("socket", "process")
+                assert results[1:] == [3] * 20
+
+    run(main)
+
+
+@POLICIES
+def test_python_callables_are_denied_by_name(policy: NifPolicy) -> None:
+    async def main(executor: NifExecutor) -> None:
+        for _ in range(2):
+            with pytest.raises(NifSyscallDenied) as denied:
+                await executor.execute_nif(os.getpgid, 0)
+            assert denied.value.name == "getpgid"
+            assert denied.value.report.frames
+        with pytest.raises(PermissionError):
+            await executor.execute_nif(os.listdir, "/etc")
+        with pytest.raises(PermissionError):
+            await executor.execute_nif(os.fork)
+
+    with_executor(main, policy=policy)
+
+
+def test_a_denial_outside_of_the_call_is_named_too() -> None:
+    """In a thread there is no call that it could end; the worker dies of it."""
+
+    async def main(executor: NifExecutor) -> None:
+        for _ in range(2):
+            with pytest.raises(NifSyscallDenied) as denied:
+                await executor.execute_nif(remote.ask_in_a_thread)
+            assert (denied.value.name, denied.value.number) == ("getpgid", 121)
+        assert await executor.execute_nif(pow, 2, 3) == 8
+
+    with_executor(main, policy=PYTHON)
+
+
+def test_a_denial_with_its_signal_blocked_has_no_name() -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifSyscallDenied) as denied:
+            await executor.execute_nif(remote.ask_deafly)
+        assert (denied.value.name, denied.value.number) == (None, None)
+        assert "a system call is denied" in str(denied.value)
+
+    with_executor(main, policy=PYTHON)
+
+
+def test_what_the_policy_denies_besides() -> None:
+    policy = NifPolicy(sandbox=Sandbox.compute(), deny_syscalls=("uname",))
+    assert policy.sandbox is not None
+    assert policy.sandbox.denied == {"uname"}
+
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifSyscallDenied, match="uname"):
+            await executor.execute_nif(libc.uname, ctypes.create_string_buffer(4096))
+
+    with_executor(main, policy=policy)
+
+
+@POLICIES
+def test_crashes_in_sealed_workers_are_told_apart(policy: NifPolicy) -> None:
+    gallery = load_gallery()
+    cxx = load_gallery("cxx")
+    crashes: dict[Any, type[Exception]] = {
+        gallery.gallery_segv_read: NifSignal,
+        gallery.gallery_abort: NifSignal,
+        gallery.gallery_overflow_frame: NifStackOverflow,
+        cxx.gallery_cxx_rethrow: NifPanic,
+    }
+
+    async def main(executor: NifExecutor) -> None:
+        for function, error in crashes.items():
+            for _ in range(2):
+                with pytest.raises(error) as caught:
+                    await executor.execute_nif(function)
+                assert type(caught.value) is error
+                assert "libaionif_gallery" in caught.value.report.render()  # type: ignore[attr-defined]
+
+    with_executor(main, policy=policy)
+
+
+# ---- what is allowed ----
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("profile", ["compute", "python"])
+def test_work_goes_on_in_sealed_workers(profile: str, user: str) -> None:
+    ending = children.run("sealed_workers.py", user, "working", profile)
+    assert ending.status == 0, ending.errors
+    assert ending.lines == [str(MIB), "499500", str(MIB), "unsealed"]
+    assert "this is not for stdout" in ending.errors
+
+
+@POLICIES
+def test_native_work_and_buffers(policy: NifPolicy, zlib: NifLibrary, run: Any) -> None:
+    memory = aionif.load(None, "void *memset(void *, int, size_t);")
+
+    async def main() -> None:
+        async with NifExecutor(isolation="process", max_workers=1, policy=policy) as executor:
+            assert await executor.execute_nif(zlib.crc32, 0, b"hello", 5) == 0x3610A686
+            with aionif.Buffer(8 * MIB) as buffer:
+                await executor.execute_nif(memory.memset, buffer, 7, buffer.size)
+                assert set(bytes(buffer.view()[-9:])) == {7}
+
+    run(main)
+
+
+@landlocked
+def test_the_python_profile_imports_under_the_seal(tmp_path: Path) -> None:
+    async def main(executor: NifExecutor) -> None:
+        names = ("colorsys", "wave", "_lsprof", "xml.dom.minidom", "decimal")
+        assert await executor.execute_nif(remote.import_by_name, *names) == list(names)
+        with pytest.raises(PermissionError):
+            await executor.execute_nif(remote.write_to, str(tmp_path / "file"), 1)
+
+    with_executor(main, policy=PYTHON)
+
+
+def test_what_compute_has_to_import_before() -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifArgumentError, match="preload"):
+            await executor.execute_nif(remote.compress, 1)
+
+    with_executor(main, policy=COMPUTE, preload=())
+
+
+def test_a_library_that_is_loaded_later_comes_with_a_new_worker(zlib: NifLibrary) -> None:
+    sqlite = aionif.load("libsqlite3.so.0", "int sqlite3_libversion_number(void);")
+
+    async def main(executor: NifExecutor) -> None:
+        before = await executor.execute_nif(os.getpid)
+        assert await executor.execute_nif(sqlite.sqlite3_libversion_number) > 3_000_000
+        async with executor.session() as session:
+            assert await session.execute_nif(libc.abs, -1) == 1
+            assert await session.execute_nif(sqlite.sqlite3_libversion_number) > 3_000_000
+        assert await executor.execute_nif(zlib.crc32, 0, b"", 0) == 0
+        assert await executor.execute_nif(os.getpid) != before
+
+    with_executor(main, policy=COMPUTE)
+
+
+def test_a_session_can_load_nothing_more(tmp_path: Path, probe_path: Path) -> None:
+    copy = tmp_path / "libcopy.so"
+    copy.write_bytes(probe_path.read_bytes())
+    late = aionif.load(copy, "long add(long, long);")
+
+    async def main(executor: NifExecutor) -> None:
+        async with executor.session() as session:
+            assert await session.execute_nif(libc.abs, -1) == 1
+            with pytest.raises(NifArgumentError, match="before its workers are sealed"):
+                await session.execute_nif(late.add, 1, 2)
+        assert await executor.execute_nif(late.add, 1, 2) == 3
+
+    with_executor(main, policy=COMPUTE)
+
+
+# ---- limits ----
+
+LIMITS: list[tuple[str, float, Any, tuple[Any, ...]]] = [
+    ("address_space", 64 * MIB, remote.take_memory, (200 * MIB,)),
+    ("resident_memory", 64 * MIB, remote.take_memory, (2000 * MIB,)),
+    ("cpu_time", 0.1, remote.spin, ()),
+    ("open_files", 64, remote.open_files, ()),
+]
+
+
+@pytest.mark.parametrize(("limit", "value", "function", "arguments"), LIMITS)
+def test_limits_of_sealed_workers(
+    limit: str, value: float, function: Any, arguments: tuple[Any, ...]
+) -> None:
+    limits: Any = {limit: value}
+    sandbox = Sandbox.compute(limits=NifLimits(**limits)).allow_read("/dev/null")
+
+    async def main(executor: NifExecutor) -> None:
+        for _ in range(2):
+            with pytest.raises(NifLimitExceeded) as error:
+                await executor.execute_nif(function, *arguments)
+            assert (error.value.limit, error.value.allowed) == (limit, value)
+        assert await executor.execute_nif(pow, 2, 3) == 8
+
+    with_executor(main, policy=NifPolicy(sandbox=sandbox))
+
+
+@landlocked
+def test_a_limit_of_file_size_kills(tmp_path: Path) -> None:
+    sandbox = Sandbox.compute().allow_write(tmp_path)
+    policy = NifPolicy(sandbox=sandbox, limits=NifLimits(file_size=1000))
+
+    async def main(executor: NifExecutor) -> None:
+        path = str(tmp_path / "file")
+        await executor.execute_nif(remote.write_to, path, 1000)
+        with pytest.raises(NifLimitExceeded) as error:
+            await executor.execute_nif(remote.write_to, path, 1001)
+        assert (error.value.limit, error.value.allowed) == ("file_size", 1000)
+
+    with_executor(main, policy=policy)
+
+
+def test_the_lower_limit_of_policy_and_sandbox_holds() -> None:
+    sandbox = Sandbox.compute(limits=NifLimits(open_files=50, file_size=10))
+    policy = NifPolicy(sandbox=sandbox, limits=NifLimits(open_files=60, cpu_time=1))
+    assert policy.limits == NifLimits(open_files=50, file_size=10, cpu_time=1)
+    assert policy.sandbox is not None
+    assert policy.sandbox.limits == policy.limits
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="it is root that is not bound")
+def test_a_limit_that_does_not_bind_is_refused() -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifRejected, match=r"limits can't be enforced.*does not bind root"):
+            await executor.execute_nif(pow, 2, 3)
+
+    with_executor(main, policy=NifPolicy(limits=NifLimits(processes=100)))
+
+
+# ---- what is missing ----
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_required_refuses_every_waiter(user: str) -> None:
+    ending = children.run("sealed_workers.py", user, "lacking", "python")
+    assert ending.status == 0, ending.errors
+    *refusals, last = ending.lines
+    assert len(refusals) == 5
+    for line in refusals:
+        assert line.startswith("NifRejected process pow in builtins (process tier)")
+        assert "its sandbox can't be enforced here: files" in line
+        assert "no Landlock for us (ENOSYS) | Leave out" in line
+    assert last == "unsealed"
+
+
+@pytest.mark.parametrize("profile", ["compute", "best_effort"])
+@pytest.mark.parametrize("user", USERS)
+def test_what_is_not_required_is_logged_once_and_counted(user: str, profile: str) -> None:
+    ending = children.run("sealed_workers.py", user, "lacking", profile)
+    assert ending.status == 0, ending.errors
+    assert ending.lines == ["1", "2", "4", "8", "16", "unsealed files scope tcp"]
+    assert ending.errors.count("nif_sandbox_incomplete") == 1
+    assert "missing='files, tcp, scope'" in ending.errors
+
+
+# ---- where it can't be ----
+
+
+@pytest.mark.parametrize("isolation", ["thread", "inline"])
+def test_threads_have_no_sandbox(isolation: Any, zlib: NifLibrary) -> None:
+    with pytest.raises(NifArgumentError, match='isolation="process"'):
+        NifExecutor(isolation=isolation, policy=COMPUTE)
+
+    async def main() -> None:
+        async with NifExecutor(isolation=isolation) as executor:
+            with pytest.raises(NifArgumentError, match='isolation="process"'):
+                await executor.execute_nif(zlib.crc32, 0, b"", 0, policy=COMPUTE)
+
+    run_on("asyncio", main)
+    with pytest.raises(NifArgumentError, match='isolation="process"'):
+        aionif.call_nif(zlib.crc32, 0, b"", 0, policy=COMPUTE)
+
+
+def test_auto_runs_what_is_to_be_sealed_in_processes() -> None:
+    async def main() -> None:
+        async with NifExecutor(isolation="auto", max_workers=1) as executor:
+            assert await executor.execute_nif(libc.getpid) == os.getpid()
+            assert await executor.execute_nif(libc.getpid, policy=COMPUTE) != os.getpid()
+            with pytest.raises(NifArgumentError, match='isolation="process"'):
+                async with executor.session(policy=COMPUTE):
+                    pass
+
+    run_on("asyncio", main)
+
+
+def test_a_sandbox_has_to_be_one() -> None:
+    with pytest.raises(NifArgumentError, match=r"Sandbox\.compute"):
+        NifPolicy(sandbox="compute")  # type: ignore[arg-type]
+
+
+# ---- ends ----
+
+
+def test_a_sealed_worker_is_killed_at_its_deadline_and_from_outside() -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(aionif.NifTimeout):
+            await executor.execute_nif(remote.spin, timeout=0.05)
+        pid = await executor.execute_nif(os.getpid)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_kill_soon, pid)
+            with pytest.raises(aionif.NifWorkerLost) as lost:
+                await executor.execute_nif(remote.spin)
+        assert (lost.value.pid, lost.value.exit_code) == (pid, -signal.SIGKILL)
+
+    with_executor(main, policy=COMPUTE)
+
+
+async def _kill_soon(pid: int) -> None:
+    await anyio.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_sealed_workers_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifSyscallDenied):
+            await executor.execute_nif(libc.socket, 2, 1, 0)
+        async with executor.session() as session:
+            with pytest.raises(NifSyscallDenied):
+                await session.execute_nif(os.getpgid, 0)
+            with pytest.raises(NifClosed):
+                await session.execute_nif(pow, 2, 3)
+
+    assert_nothing_leaks(lambda: with_executor(main, policy=PYTHON))
