@@ -24,14 +24,15 @@
 #endif
 #include "sealing/seal.h"
 
+#include "sealing/account.h"
 #include "sealing/landlock.h"
+#include "sealing/namespaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,40 +44,6 @@
 _Static_assert(sizeof(struct sock_filter) == sizeof(uint64_t), "aionif_seal.code holds them");
 
 enum { OF_LANDLOCK = AIONIF_SEAL_FILES | AIONIF_SEAL_TCP | AIONIF_SEAL_SCOPE };
-
-/* ---- the account ---- */
-
-static void write_note(struct aionif_seal_result *out, uint32_t part, int error, const char *format,
-                       va_list arguments) {
-    if (out->note_count < AIONIF_SEAL_NOTES) {
-        struct aionif_seal_note *note = &out->notes[out->note_count++];
-        note->part = part;
-        note->error = error;
-        vsnprintf(note->text, sizeof note->text, format, arguments);
-    }
-}
-
-void aionif__seal_note(struct aionif_seal_result *out, uint32_t part, int error, const char *format,
-                       ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    write_note(out, part, error, format, arguments);
-    va_end(arguments);
-}
-
-void aionif__seal_missing(struct aionif__sealing *sealing, uint32_t part, int error,
-                          const char *format, ...) {
-    sealing->out->missing |= part;
-    sealing->out->applied &= ~part;
-    va_list arguments;
-    va_start(arguments, format);
-    write_note(sealing->out, part, error, format, arguments);
-    va_end(arguments);
-}
-
-void aionif__seal_applied(struct aionif__sealing *sealing, uint32_t part) {
-    sealing->out->applied |= part & ~sealing->out->missing;
-}
 
 static bool wants(const struct aionif__sealing *sealing, uint32_t part) {
     return sealing->seal->wanted & part;

@@ -1,0 +1,8 @@
+/* Namespaces of one's own. */
+#ifndef AIONIF_NAMESPACES_H
+#define AIONIF_NAMESPACES_H
+#include "sealing/account.h"
+
+/* Those that are wanted: each is applied or missing. */
+void aionif__seal_namespaces(struct aionif__sealing *sealing);
+#endif
