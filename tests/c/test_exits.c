@@ -1,6 +1,6 @@
 /* exit, _exit and forbidden system calls in a call on a worker end the call. */
-#include "pool.h"
 #include "faults/exits.h"
+#include "pool.h"
 
 #include <sys/socket.h>
 #include <sys/syscall.h>
