@@ -79,6 +79,22 @@ static bool close_book(struct aionif__call *call) {
     return timed_out;
 }
 
+static void conclude(struct aionif__thread *self, const struct aionif__invocation *invocation,
+                     int ending, struct aionif__call *call) {
+    if (ending != AIONIF__RETURNED) {
+        settle_failure(self, invocation, ending);
+        self->slot.outcome = AIONIF_FAILED;
+        self->result.has_x87 = 0;
+    }
+    if (call && close_book(call)) {
+        self->slot.outcome = AIONIF_FAILED;
+        self->failure.kind = AIONIF_ABORTED;
+        self->failure.timed_out = 1;
+    }
+    self->slot.call = 0;
+    self->slot.queue_ns = self->slot.run_ns = 0;
+}
+
 void aionif__run_inline(struct aionif__thread *self, const struct aionif_target *target,
                         struct aionif__registers *registers, const uint64_t *words) {
     struct aionif_plan *plan = target->plan;
@@ -111,17 +127,6 @@ void aionif__run_inline(struct aionif__thread *self, const struct aionif_target 
     error_number = errno;
     bool due = target->watch && aionif__thread_turn_is_due(self, aionif__now_ns());
     self->slot.outcome = due ? AIONIF_YIELD : AIONIF_RETURNED;
-    if (ending != AIONIF__RETURNED) {
-        settle_failure(self, &invocation, ending);
-        self->slot.outcome = AIONIF_FAILED;
-        self->result.has_x87 = 0;
-    }
-    if (call && close_book(call)) {
-        self->slot.outcome = AIONIF_FAILED;
-        self->failure.kind = AIONIF_ABORTED;
-        self->failure.timed_out = 1;
-    }
-    self->slot.call = 0;
-    self->slot.queue_ns = self->slot.run_ns = 0;
+    conclude(self, &invocation, ending, call);
     errno = error_number;
 }

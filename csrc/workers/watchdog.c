@@ -25,11 +25,9 @@
 #include "workers/handlers.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { STRAY_ATTEMPTS = 1000 }; /* with the pauses, five seconds */
@@ -44,6 +42,7 @@ static struct aionif__stack stack;
 static bool joinable; /* it was started and not joined; under `opening` */
 static bool alive;    /* under the lock */
 static bool stopping; /* under the lock: to end once no call is to be stopped any more */
+
 /* Out of its pool, but not out of memory: the native code may still use what it was given. */
 static void abandon(struct aionif__worker *worker, struct aionif__call *call) {
     struct aionif_pool *pool = worker->pool;
