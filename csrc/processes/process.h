@@ -15,6 +15,7 @@ struct aionif__process {
     int lack_error;    /* errno: why the zygote could not fork it */
     bool doomed;       /* it has been killed, or will be as soon as it has started */
     bool dead;
+    bool counted;  /* as a start that failed */
     bool orphaned; /* its zygote is gone: only its pidfd tells when it is dead */
     bool misbehaved;
     bool leaving;

@@ -100,6 +100,17 @@ static void lacks(struct aionif_pool *pool) {
 
 /* Is it worth trying again? A worker that never came to serve says something about its setup, not
  * about any call: after some of them in a row, whoever waits is told. */
+/* One that is only starting is no proof that the setup works: with two, one of them always is. */
+static bool some_have_served(const struct aionif_pool *pool) {
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct aionif__worker *worker = pool->workers[i];
+        if (!worker->reserved && atomic_load(&worker->lane->tid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void note_failed_start(struct aionif_pool *pool, const struct aionif__process *process) {
     enum { MOST = 48, BY_ITSELF = 16, KILLED = 1 };
     struct aionif__tier *tier = aionif__tier_of(pool);
@@ -107,7 +118,7 @@ static void note_failed_start(struct aionif_pool *pool, const struct aionif__pro
     bool stillborn = aionif__zygote_stillborn();
     tier->failed_starts += stillborn ? MOST : killed ? KILLED : BY_ITSELF;
     aionif__take_sealed(pool, process);
-    if (tier->failed_starts < MOST || aionif__is_served(pool)) {
+    if (tier->failed_starts < MOST || some_have_served(pool)) {
         return;
     }
     aionif__lack(pool, stillborn ? AIONIF__ZYGOTE : "fork",
@@ -149,7 +160,18 @@ void aionif__process_retire(struct aionif__worker *worker) {
     pool->doomed = worker;
     aionif__process_kill(worker);
     if (failed) {
+        aionif__process_of(worker)->counted = true;
         note_failed_start(pool, aionif__process_of(worker));
+    }
+}
+
+/* Its end was seen before it was told. One that was killed says nothing: that may have been us. */
+static void note_late_news(struct aionif_pool *pool, struct aionif__worker *worker) {
+    struct aionif__process *process = aionif__process_of(worker);
+    int status = process->wait_status;
+    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (!process->counted && !killed && !pool->closed && !atomic_load(&worker->lane->tid)) {
+        note_failed_start(pool, process);
     }
 }
 
@@ -183,6 +205,7 @@ static void reap(struct aionif_pool *pool) {
         struct aionif__worker *worker = *link;
         if (is_over(worker)) {
             *link = worker->next;
+            note_late_news(pool, worker);
             aionif__process_free(worker);
         } else {
             link = &worker->next;

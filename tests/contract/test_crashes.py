@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from aionif.testing.gallery import Specimen
 
 IN_A_ROW = 10_000
-SOON = 0.2  # seconds, the timeout of a call that never ends
+SOON = 0.5  # seconds, the timeout of a call that never ends
 
 SOME = "some address"
 

@@ -159,7 +159,7 @@ def test_plain_results_alone() -> None:
             1: {b"a"},
             2: (1.5, None),
         }
-        with pytest.raises(NifArgumentError, match="no plain data"):
+        with pytest.raises(NifArgumentError, match="does not hold plain data"):
             await executor.execute_nif(operator.attrgetter, "real")
 
     with_executor(main, policy=NifPolicy(plain_results=True))
