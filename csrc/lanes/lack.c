@@ -1,9 +1,8 @@
 /* What keeps a pool from having workers, and when its calls are told.
  *
  * A shortage passes, mostly: descriptors and processes of workers that were killed come back within
- * milliseconds, and a loop starts another zygote as soon as it looks. So a call waits for a while after
- * a loop has looked (one that is busy could do nothing yet), and as long as any worker serves; only then
- * does it end with AIONIF_EVENT_UNSERVED. Here the system's error is kept, Python puts it into words. The calls
+ * milliseconds. So a call waits for a while, and as long as any worker serves; only then does it end
+ * with AIONIF_EVENT_UNSERVED. Here the system's error is kept, Python puts it into words. The calls
  * are dropped by the watchdog alone: a submission is not over yet when it looks for a worker. */
 #include "lanes/lack.h"
 
@@ -30,14 +29,8 @@ void aionif__lack_begins(struct aionif_pool *pool) {
 }
 
 void aionif__lack_over(struct aionif_pool *pool) {
-    pool->lacking_since_ns = pool->lack_seen_ns = 0;
+    pool->lacking_since_ns = 0;
     pool->lack_error = 0;
-}
-
-void aionif__lack_seen(struct aionif_pool *pool) {
-    if (pool->lacking_since_ns && !pool->lack_seen_ns) {
-        pool->lack_seen_ns = aionif__now_ns();
-    }
 }
 
 /* Sessions keep theirs to themselves. */
@@ -65,8 +58,8 @@ void aionif__drop_unserved(struct aionif_pool *pool) {
 }
 
 void aionif__lack_tell(struct aionif_pool *pool, int64_t now) {
-    if (pool->lack_seen_ns && now - pool->lack_seen_ns > PATIENCE_NS) {
-        pool->lacking_since_ns = pool->lack_seen_ns = 0; /* who comes later has a time of its own */
+    if (pool->lacking_since_ns && now - pool->lacking_since_ns > PATIENCE_NS) {
+        pool->lacking_since_ns = 0; /* who comes later has a time of its own */
         if (!aionif__is_served(pool)) {
             aionif__drop_unserved(pool);
         }
