@@ -67,7 +67,6 @@ static int admit(const struct aionif_target *target, struct aionif_port *port) {
     }
     if (!aionif__has_room(pool)) {
         pool->starved = true;
-        atomic_store(&port->bell.armed, 1);
         return AIONIF_FULL;
     }
     return aionif__events_promise(port, AIONIF__CALL_EVENTS) ? AIONIF_PENDING : AIONIF_NO_MEMORY;
@@ -133,13 +132,6 @@ static void enqueue(struct aionif__call *call, const struct aionif_target *targe
     aionif__dispatch(pool, watch ? call : NULL);
 }
 
-/* The loop that waits must be woken, unless it has promised to look before it sleeps. */
-static void expect_bell(struct aionif_port *port) {
-    if (!port->draining) {
-        atomic_store(&port->bell.armed, 1);
-    }
-}
-
 /* A watch in vain costs the loop more than the suspension it was to save. It comes in runs, when
  * other threads want the CPUs, so after each one twice as many calls go unwatched. */
 static void note_watch(struct aionif_pool *pool, bool paid) {
@@ -159,7 +151,6 @@ static bool watch(struct aionif__call *call) {
     if (call->parked) {
         patience += call->pool->settings.wake_ns;
     }
-    expect_bell(call->port);
     worker->watchers++;
     aionif__unlock();
     int64_t until = call->submitted_ns + patience;
@@ -203,7 +194,6 @@ static void submit(struct aionif__thread *self, const struct aionif_target *targ
     enqueue(call, target);
     if (!call->watched || !watch(call)) {
         aionif__alarm_wake(call->deadline_ns ? call->deadline_ns : INT64_MAX - 1);
-        expect_bell(call->port);
         leave_nothing(self, AIONIF_PENDING);
     } else if (call->failed) {
         aionif__alarm_wake(INT64_MAX - 1); /* the worker may have to prove itself */

@@ -2,6 +2,7 @@
 #include "lanes/dispatch.h"
 #include "lanes/ends.h"
 #include "lanes/events.h"
+#include "lanes/lack.h"
 #include "lanes/worker.h"
 
 #include <unistd.h>
@@ -21,6 +22,7 @@ static void note_taint(void) {
 static void collect_all(void) {
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         aionif__collect_pool(pool);
+        aionif__lack_seen(pool);
     }
 }
 

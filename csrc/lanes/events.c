@@ -16,8 +16,9 @@ static uint32_t notice_first, notice_count;
  *
  *   the bell is armed, and a loop may sleep, only when its queue was seen empty.
  *
- * Else it has promised to look again (`draining`), and whoever adds an event need not ring. Where calls
- * are under way it promises the same after a turn that brought something, as more will come soon.
+ * Else it was rung and has not looked yet, or it has promised to look again (`draining`): whoever adds an
+ * event need not ring. Where calls are under way it promises the same after a turn that brought
+ * something, as more will come soon. A queue that was just opened is empty, so its bell is armed.
  *
  * No event is lost for want of memory: room for those that a call may yet cause is made before the call
  * is accepted (`promised`). tests/core/test_events_model.py tries every order of the steps. */
@@ -73,7 +74,7 @@ static void ring(struct aionif_port *port) {
 }
 
 /* For what any loop may take: the loop of this or that port may have stopped running. */
-static void ring_all(void) {
+void aionif__ring_all(void) {
     for (struct aionif_port *port = aionif__core.ports; port; port = port->next) {
         ring(port);
     }
@@ -82,7 +83,7 @@ static void ring_all(void) {
 bool aionif__announce(struct aionif_port *port, uint64_t value, int kind) {
     if (port->closed) {
         bool pushed = push(&aionif__core.unclaimed, value, kind);
-        ring_all();
+        aionif__ring_all();
         return pushed;
     }
     bool pushed = push(&port->events, value, kind);
@@ -98,7 +99,7 @@ void aionif__core_event(int kind, int detail, int thread, const void *function, 
             .kind = kind, .detail = detail, .thread = thread, .function = (uintptr_t)function};
         strncpy(notice->text, text, AIONIF_TEXT - 1);
     }
-    ring_all();
+    aionif__ring_all();
 }
 
 bool aionif__has_core_event(void) { return notice_count > 0; }
@@ -125,9 +126,13 @@ struct aionif_port *aionif_port_open(void) {
         free(port);
         return NULL;
     }
+    atomic_store(&port->bell.armed, 1);
     aionif__lock();
     port->next = aionif__core.ports;
     aionif__core.ports = port;
+    if (notice_count || aionif__core.unclaimed.length) {
+        ring(port);
+    }
     aionif__unlock();
     return port;
 }

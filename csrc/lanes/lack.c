@@ -1,13 +1,16 @@
 /* What keeps a pool from having workers, and when its calls are told.
  *
  * A shortage passes, mostly: descriptors and processes of workers that were killed come back within
- * milliseconds. So a call waits for a while, and as long as any worker serves; only then does it end
- * with AIONIF_EVENT_UNSERVED. Here the system's error is kept, Python puts it into words. The calls
- * are dropped by the watchdog alone: a submission is not over yet when it looks for a worker. */
+ * milliseconds, and a loop starts another zygote as soon as it looks. So a call waits for a while after a
+ * loop has looked (they are all rung for that; one that is busy could do nothing yet), and as long as
+ * any worker serves; only then does it end with AIONIF_EVENT_UNSERVED. Here the system's error is kept,
+ * Python puts it into words. The calls are dropped by the watchdog alone: a submission is not over yet
+ * when it looks for a worker. */
 #include "lanes/lack.h"
 
 #include "lanes/alarm.h"
 #include "lanes/ends.h"
+#include "lanes/events.h"
 
 #include <stdio.h>
 
@@ -19,8 +22,9 @@ void aionif__lack(struct aionif_pool *pool, const char *what, int error) {
 }
 
 void aionif__lack_begins(struct aionif_pool *pool) {
-    if (!pool->lacking_since_ns) {
-        pool->lacking_since_ns = aionif__now_ns();
+    if (!pool->lacking) {
+        pool->lacking = true;
+        aionif__ring_all();
         if (pool->server->lacks) {
             pool->server->lacks(pool);
         }
@@ -29,17 +33,24 @@ void aionif__lack_begins(struct aionif_pool *pool) {
 }
 
 void aionif__lack_over(struct aionif_pool *pool) {
-    pool->lacking_since_ns = 0;
+    pool->lacking = false;
+    pool->lack_seen_ns = 0;
     pool->lack_error = 0;
 }
 
-/* Sessions keep theirs to themselves. */
-bool aionif__is_served(const struct aionif_pool *pool) {
-    bool served = false;
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        served |= !pool->workers[i]->reserved;
+void aionif__lack_seen(struct aionif_pool *pool) {
+    if (pool->lacking && !pool->lack_seen_ns) {
+        pool->lack_seen_ns = aionif__now_ns();
     }
-    return served;
+}
+
+/* One that is only starting will serve, mostly. Sessions keep theirs to themselves. */
+static bool has_worker(const struct aionif_pool *pool) {
+    bool found = false;
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        found |= !pool->workers[i]->reserved;
+    }
+    return found;
 }
 
 static struct aionif__call *find_unserved(const struct aionif_pool *pool) {
@@ -58,9 +69,10 @@ void aionif__drop_unserved(struct aionif_pool *pool) {
 }
 
 void aionif__lack_tell(struct aionif_pool *pool, int64_t now) {
-    if (pool->lacking_since_ns && now - pool->lacking_since_ns > PATIENCE_NS) {
-        pool->lacking_since_ns = 0; /* who comes later has a time of its own */
-        if (!aionif__is_served(pool)) {
+    if (pool->lack_seen_ns && now - pool->lack_seen_ns > PATIENCE_NS) {
+        pool->lacking = false; /* who comes later has a time of its own */
+        pool->lack_seen_ns = 0;
+        if (!has_worker(pool)) {
             aionif__drop_unserved(pool);
         }
     }

@@ -77,7 +77,8 @@ struct aionif_pool {
     bool spawn_failed;        /* reported until a worker could be started again */
     const char *lacks;        /* what failed then, with `lack_error`; 0: nothing did */
     int lack_error;
-    int64_t lacking_since_ns;      /* 0: calls are not waiting for that to pass */
+    bool lacking;                  /* calls wait for that to pass */
+    int64_t lack_seen_ns;          /* when a loop first looked after that began; 0: none has */
     struct aionif_port *idle_port; /* wants to know when outstanding is 0 */
     struct aionif__worker *doomed; /* out of service; here until it is known how they ended */
     struct aionif_statistics statistics;

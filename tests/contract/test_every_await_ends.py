@@ -7,15 +7,18 @@ every burst, and not only in those of more than a thousand calls.
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
-from aionif import NifClosed, NifExecutor, NifTimeout
+from aionif import NifClosed, NifExecutor, NifTimeout, NifWorkerLost
 from aionif.futures import NifProcessPoolExecutor
 from aionif.loops.current import current_port
 from aionif.loops.port import Port
+from aionif.process import zygote
 from tests.support import run_on
 
 if TYPE_CHECKING:
@@ -116,6 +119,35 @@ def test_futures_that_end_while_no_thread_of_python_runs(
             futures = [executor.submit(probe.add, number, 1) for number in range(CALLS)]
             be_busy()
             assert [future.result(60) for future in futures] == [*range(1, CALLS + 1)]
+
+
+def test_calls_outlast_a_zygote_that_is_lost_while_the_loop_is_busy(
+    run: Callable[..., Any], probe: NifLibrary
+) -> None:
+    """Only the loop can start another one, so a busy loop is not a shortage."""
+    ends: list[str] = []
+
+    async def main() -> None:
+        async with NifExecutor(isolation="process", max_workers=2) as executor:
+            await executor.execute_nif(probe.add, 1, 1)
+
+            async def one() -> None:
+                try:
+                    await executor.execute_nif(probe.sleep_ms, 20)
+                    ends.append("returned")
+                except NifWorkerLost:
+                    ends.append("lost")
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(CALLS):
+                    tasks.start_soon(one)
+                await anyio.sleep(0.01)
+                os.kill(zygote._zygote.pid or 0, signal.SIGKILL)
+                be_busy(600_000)
+
+    run(main)
+    assert len(ends) == CALLS
+    assert ends.count("lost") <= 2
 
 
 def test_closing_one_executor_tells_the_calls_of_another(

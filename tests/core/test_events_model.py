@@ -2,7 +2,9 @@
 
 Every order of the steps of csrc/lanes/collect.c and of `aionif__lane_publish` is tried. Workers
 publish and ring where the bell is armed; the watchdog collects and rings likewise, under the lock;
-the loop takes so many events at a time, and sleeps on the bell's descriptor.
+the loop takes so many events at a time, and sleeps on the bell's descriptor. What the core itself
+has to say (a zygote is wanted) may come at any time, also before the loop has looked for the first
+time; and no call may be able to run before the loop has heard it.
 
 What must hold: when nothing more happens, the loop was told of every call; and it does not spin
 over a descriptor that stays readable. The rules that once were wrong show that the model sees both.
@@ -21,16 +23,19 @@ UNDER_THE_LOCK = ("taking", "arming", "taking again")
 
 
 class Rules(NamedTuple):
-    """How the core does it."""
+    """How the core does it; `calls_need_news`: no call runs before the loop has heard them."""
 
     arms_only_when_empty: bool = True  # else: whenever no call is under way any more
+    opens_armed: bool = True  # else: the first call arms the bell
     writes_before_it_says_so: bool = True
+    calls_need_news: bool = False
 
 
 class World(NamedTuple):
     """All that there is.
 
-    workers: each has one call: "running", "published", "ringing", "half rung", "done".
+    workers: each has one call: "new", "waiting", "running", "published", "ringing", "half rung",
+        "done".
     loop: "asleep", "due" (it is to look), "reading", then as under the lock.
     """
 
@@ -39,9 +44,10 @@ class World(NamedTuple):
     queue: int = 0
     told: int = 0
     given: int = 0  # events that the loop was given in this look
-    loop: str = "due"
+    loop: str = "asleep"
     watchdog: str = "idle"
-    armed: bool = False
+    has_news: bool = True  # of the core itself
+    armed: bool = True
     readable: bool = False
     rung: bool = False
 
@@ -55,7 +61,15 @@ def ring(world: World, rules: Rules, stage: str) -> tuple[World, str]:
 
 def worker_steps(world: World, rules: Rules, index: int) -> Iterator[World]:
     stage = world.workers[index]
-    if stage == "running":
+    if stage == "new":
+        after, stage = world, "waiting"
+        if not rules.opens_armed and world.loop == "asleep":
+            after = world._replace(armed=True)
+    elif stage == "waiting":
+        if rules.calls_need_news and not world.told:
+            return
+        after, stage = world, "running"
+    elif stage == "running":
         after, stage = world, "published"
     elif stage == "published":  # an exchange, if it saw the bell armed
         after, stage = world._replace(armed=False), "ringing" if world.armed else "done"
@@ -68,16 +82,19 @@ def worker_steps(world: World, rules: Rules, index: int) -> Iterator[World]:
 
 
 def collect(world: World) -> World:
-    ended = tuple(stage != "running" for stage in world.workers)
+    ended = tuple(stage not in {"new", "waiting", "running"} for stage in world.workers)
     new = sum(ended) - sum(world.collected)
     return world._replace(collected=ended, queue=world.queue + new)
 
 
 def watchdog_steps(world: World, rules: Rules) -> Iterator[World]:
     if world.watchdog == "idle":
-        after = collect(world)
-        if after != world and world.loop not in UNDER_THE_LOCK:
-            yield after._replace(armed=False, watchdog="ringing" if world.armed else "idle")
+        tells = [collect(world)]
+        if world.has_news:
+            tells.append(world._replace(has_news=False, queue=world.queue + 1))
+        for after in tells:
+            if after != world and world.loop not in UNDER_THE_LOCK:
+                yield after._replace(armed=False, watchdog="ringing" if world.armed else "idle")
     else:
         after, stage = ring(world, rules, world.watchdog)
         yield after._replace(watchdog="idle" if stage == "done" else stage)
@@ -117,7 +134,7 @@ def check(world: World) -> None:
 
 
 def explore(calls: int, room: int, rules: Rules) -> int:
-    first = World(("running",) * calls, (False,) * calls)
+    first = World(("new",) * calls, (False,) * calls, armed=rules.opens_armed)
     seen, todo = {first}, [first]
     while todo:
         world = todo.pop()
@@ -126,7 +143,7 @@ def explore(calls: int, room: int, rules: Rules) -> int:
         for index in range(calls):
             following.update(worker_steps(world, rules, index))
         if not following:
-            assert world.told == calls, f"forgotten: {world}"
+            assert world.told == calls + 1, f"forgotten: {world}"
         todo.extend(following - seen)
         seen |= following
     return len(seen)
@@ -136,12 +153,14 @@ def explore(calls: int, room: int, rules: Rules) -> int:
 @pytest.mark.parametrize("calls", [1, 2, 3])
 def test_every_order_of_steps(calls: int, room: int) -> None:
     assert explore(calls, room, Rules()) > 20
+    assert explore(calls, room, Rules(calls_need_news=True)) > 20
 
 
 @pytest.mark.parametrize(
     ("rules", "complaint"),
     [
         (Rules(arms_only_when_empty=False), "forgotten"),
+        (Rules(opens_armed=False, calls_need_news=True), "forgotten"),
         (Rules(writes_before_it_says_so=False), "spins"),
     ],
 )

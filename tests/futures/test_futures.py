@@ -216,7 +216,8 @@ def test_wait_and_as_completed(executor: NifProcessPoolExecutor) -> None:
     assert wait([slow, quick], return_when=FIRST_COMPLETED).done == {quick}
     failing: Future[Any] = executor.submit(remote.fail, "text")
     assert failing in wait([slow, failing], return_when=FIRST_EXCEPTION).done
-    assert list(as_completed([slow, quick]))[-1] is slow
+    late: Future[Any] = executor.submit(time.sleep, 0.5)
+    assert list(as_completed([late, quick]))[-1] is late
     with pytest.raises(TimeoutError):
         list(as_completed([executor.submit(time.sleep, 1)], timeout=0.05))
 
