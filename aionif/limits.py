@@ -79,3 +79,6 @@ class NifLimits:
 
 
 NO_LIMITS = NifLimits()
+
+SEALED_RESULT = 64 * _MIB
+"""The `result_size` of sealed workers where none is given."""

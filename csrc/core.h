@@ -148,8 +148,8 @@ struct aionif_call_slot {
     int64_t timeout_ns;           /* of the next call; 0: none. Reset by the thunk */
     uint32_t stack_words;         /* of the next call, when variadic. Reset by the thunk */
     struct aionif_block *block;   /* of the next call. Reset by the thunk */
+    struct aionif_reply *reply;   /* answer: where a large result of a worker process is, or NULL */
     int32_t outcome;              /* answer: enum aionif_outcome */
-    int32_t reply;                /* answer: a memfd that came with the result, or -1 */
     uint64_t call;                /* answer */
     int64_t queue_ns;             /* of the call whose result or failure came last; inline: 0 */
     int64_t run_ns;               /* likewise */
@@ -221,6 +221,7 @@ struct aionif_pool_settings {
     uint32_t max_calls;      /* of one worker, which is then replaced; 0: no limit */
     uint64_t cpu_limit_ns;   /* of one call; 0: none. Looked at every 10 ms */
     uint64_t resident_limit; /* bytes; 0: none. Likewise */
+    uint64_t result_room;    /* bytes of a result that is too large for a block; 0: no limit */
     uint32_t has_address_limit;
     uint32_t has_file_limit;
     uint32_t has_sandbox;
@@ -346,6 +347,10 @@ int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* 
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
 /* What could not be had for its workers, and the errno; 0: nothing is lacking. */
 int aionif_pool_lack(struct aionif_pool *pool, char *what, int room);
+/* Of a large result: memory that is the caller's until it gives it back, once. The worker can still
+ * write to it. */
+int aionif_reply_descriptor(struct aionif_reply *reply);
+void aionif_reply_give_back(struct aionif_reply *reply);
 void aionif_pool_signal(struct aionif_pool *pool, int process, int number);
 /* What came of sealing its workers: enum aionif_seal_state. */
 int aionif_pool_sealed(struct aionif_pool *pool, struct aionif_seal_result *out);
@@ -361,8 +366,8 @@ int aionif_failure_stderr(uint64_t call, char *out, int room);
 /* In the zygote and in its children. */
 struct aionif_child {
     uint64_t window;
-    int32_t segment, bell, control;
-    int32_t zygote; /* its process id */
+    int32_t segment, bell, control, reply; /* descriptors; `reply` stays open if it may grow */
+    int32_t zygote;                        /* its process id */
     int64_t (*python)(uint64_t request, uint64_t length, uint64_t reply);
 };
 int aionif_catalog_use(int descriptor);
@@ -370,6 +375,12 @@ int aionif_child_enter(const struct aionif_child *child); /* maps the lane */
 void aionif_child_warm(void);                             /* loads what the catalog names so far */
 /* The last thing before it serves: the filter for exit(), then the seal, if there is one. 1: sealed. */
 int aionif_child_seal(const struct aionif_seal *seal, struct aionif_seal_result *out);
+/* A large result. `room` waits until the last one was read, and returns where this one goes: an
+ * address; AIONIF_REPLY_FILE: the file it was given; 0: it is larger than results may be. `lend` says
+ * that it is written. */
+enum aionif_reply_places { AIONIF_REPLY_FILE = 1 };
+uint64_t aionif_child_room(uint64_t size);
+void aionif_child_lend(void);
 int aionif_child_serve(void); /* until told to stop; never returns after a crash */
 
 int aionif_cancel(uint64_t call);

@@ -30,7 +30,7 @@ static void leave_nothing(struct aionif__thread *self, int outcome) {
 /* The struct that native code wrote to memory of ours goes where cffi wants it. */
 static void hand_over(struct aionif__thread *self, struct aionif__call *call, uint64_t pointer) {
     self->slot.reply = call->reply;
-    call->reply = -1; /* Python's, from here on */
+    call->reply = NULL; /* Python's, from here on */
     self->slot.queue_ns = call->queue_ns;
     self->slot.run_ns = call->run_ns;
     self->result = call->result;

@@ -10,6 +10,7 @@ from aionif.calls.breakers import Breakers, BreakerStatistics
 from aionif.core.native import ffi, lib
 from aionif.errors import NifRejected
 from aionif.filters.syscalls import number_of
+from aionif.limits import SEALED_RESULT
 from aionif.log import warn
 from aionif.memory.shared import Warm
 from aionif.process import zygote
@@ -183,6 +184,7 @@ class Pools:
         settings.max_calls = setup.max_calls or 0
         settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
         settings.resident_limit = limits.resident_memory or 0
+        settings.result_room = _result_room(policy)
         settings.has_address_limit = limits.address_space is not None
         settings.has_file_limit = limits.file_size is not None
         settings.has_sandbox = policy.sandbox is not None
@@ -278,6 +280,14 @@ def seal_of(pool: Any) -> SealReport | None:
 
 
 _logged: set[str] = set()
+
+
+def _result_room(policy: NifPolicy) -> int:
+    """Return how many bytes a large result may have; 0: as many as there is memory for."""
+    most = policy.limits.result_size
+    if most is None:
+        return SEALED_RESULT if policy.sandbox is not None else 0
+    return max(most, 1)
 
 
 def _exposed() -> tuple[str, ...]:

@@ -196,7 +196,7 @@ _EVENTS = Grant(
         **_names("""
             epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
             eventfd eventfd2 pipe pipe2 timerfd_create timerfd_settime timerfd_gettime
-            recvfrom sendmsg recvmsg shutdown getsockname getpeername getsockopt
+            recvfrom recvmsg shutdown getsockname getpeername getsockopt
         """),
         "socketpair": _only(Test(0, _INT, 1), Test(1, 0xF, 1)),  # AF_UNIX, SOCK_STREAM
         "sendto": _only(_null(4)),
@@ -217,7 +217,7 @@ _WRITING = Grant(
 _NETWORK = Grant(
     {
         **_names("""
-            connect bind listen accept accept4 setsockopt sendto sendmmsg recvmmsg
+            connect bind listen accept accept4 setsockopt sendto sendmsg sendmmsg recvmmsg
         """),
         "socket": tuple(
             Clause(ALLOW, (Test(0, _INT, family), Test(1, 0xF, kind)))

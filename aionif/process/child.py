@@ -32,7 +32,7 @@ __all__ = ()
 
 SOCKET, CATALOG, STDERR = 3, 4, 5  # descriptors
 ORDER = struct.Struct("<Qi4x")  # struct order of csrc/processes/zygote.c
-DESCRIPTORS = 4  # that come with the order of a worker
+DESCRIPTORS = 5  # that come with the order of a worker
 NEWS = struct.Struct("<QiiiI")  # struct news
 STARTED, ENDED, NOT_STARTED, READY = 1, 2, 3, 4
 TAIL = 4096 - NEWS.size  # bytes of stderr that go with the news of a worker's end
@@ -218,7 +218,7 @@ def _open_handle(pid: int) -> int | None:
 def _become_worker(core: Any, zygote: int, stderr: int, descriptors: list[int]) -> NoReturn:
     status = 1
     try:
-        segment, bell, control, setup = descriptors
+        segment, bell, control, setup, reply = descriptors
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(stderr, 2)
@@ -226,7 +226,7 @@ def _become_worker(core: Any, zygote: int, stderr: int, descriptors: list[int]) 
         _close_all_but(descriptors)
         core.lib.aionif_forked()
         _stand_in_for_the_parent()
-        status = _work(core, zygote, segment, bell, control, setup)
+        status = _work(core, zygote, segment, bell, control, setup, reply)
     except BaseException:  # noqa: BLE001 - the end of this process, whatever it was
         sys.excepthook(*sys.exc_info())
     finally:
@@ -260,12 +260,14 @@ def _close_all_but(kept: list[int]) -> None:
                 os.close(descriptor)
 
 
-def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: int) -> int:  # noqa: PLR0913, PLR0917 - what the order came with
+def _work(  # noqa: PLR0913, PLR0917 - what the order came with
+    core: Any, zygote: int, segment: int, bell: int, control: int, setup: int, reply: int
+) -> int:
     ffi, lib = core.ffi, core.lib
     with open(setup, "rb") as file:
         told, _, seal = os.pread(file.fileno(), os.fstat(setup).st_size, 0).partition(b"\n")
     wanted = json.loads(told)
-    runner = _make_runner(core, control, wanted)
+    runner = _make_runner(core, reply, wanted)
     child = ffi.new(
         "struct aionif_child *",
         {
@@ -273,6 +275,7 @@ def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: 
             "segment": segment,
             "bell": bell,
             "control": control,
+            "reply": reply,
             "zygote": zygote,
             "python": runner,
         },
@@ -281,19 +284,19 @@ def _work(core: Any, zygote: int, segment: int, bell: int, control: int, setup: 
     if error:
         raise OSError(error, "the worker could not map its lane")
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and libraries rely on it
-    _prepare(control, wanted)
+    _prepare(wanted)
     lib.aionif_child_warm()
     if not _seal(core, seal):
         return 1
     return int(lib.aionif_child_serve())
 
 
-def _prepare(control: int, wanted: dict[str, Any]) -> None:
+def _prepare(wanted: dict[str, Any]) -> None:
     """Load what calls will need. Once sealed, a worker may open nothing that it lacks."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if wanted["is_sandboxed"]:
         os.dup2(2, 1)  # stdout is the program's: a terminal, or a file that may grow
-        _import_python_side(wanted).warm(control, wanted)
+        _import_python_side(wanted).warm(wanted)
     if wanted.get("python"):
         _import_python_side(wanted).prepare(wanted)
 
@@ -305,13 +308,13 @@ def _seal(core: Any, seal: bytes) -> bool:
     return bool(core.lib.aionif_child_seal(given, ffi.new("struct aionif_seal_result *")))
 
 
-def _make_runner(core: Any, control: int, wanted: dict[str, Any]) -> Any:
+def _make_runner(core: Any, file: int, wanted: dict[str, Any]) -> Any:
     """Return the function of the catalog that runs Python callables."""
     ffi = core.ffi
 
     def run(request: int, length: int, reply: int) -> int:
         side = _import_python_side(wanted)
-        return int(side.run(core, control, wanted, request, length, reply))
+        return int(side.run(core, file, wanted, request, length, reply))
 
     return ffi.callback("int64_t(uint64_t, uint64_t, uint64_t)", run)
 

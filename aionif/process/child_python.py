@@ -15,7 +15,6 @@ import importlib.util
 import os
 import pickle
 import runpy
-import socket
 import sys
 import traceback
 import types
@@ -28,17 +27,15 @@ _MAIN = "__mp_main__"
 
 _main: dict[str, str] = {}  # how to run the parent's main module
 _message: Any = None
-_connections: dict[int, socket.socket] = {}
 
 
-def warm(control: int, wanted: dict[str, Any]) -> None:
+def warm(wanted: dict[str, Any]) -> None:
     """Load what the first call, or its failure, would load."""
     import linecache  # noqa: PLC0415 - not in every worker
 
     _load(wanted)
     for name in ("ascii", "latin-1", "utf-16"):
         codecs.lookup(name)  # each is a module
-    _connection(control)
     linecache.getline(__file__, 1)
     try:
         os.close(-1)
@@ -95,7 +92,7 @@ def _find(module: str, name: str) -> Any:
 
 
 def run(  # noqa: PLR0913, PLR0917 - what the call came with
-    core: Any, control: int, wanted: dict[str, Any], request: int, length: int, reply: int
+    core: Any, file: int, wanted: dict[str, Any], request: int, length: int, reply: int
 ) -> int:
     """Run the callable in the request; return what to tell the parent of the reply."""
     _load(wanted)
@@ -115,7 +112,7 @@ def run(  # noqa: PLR0913, PLR0917 - what the call came with
         kind, answer = ERROR, _message.Message(("unreadable", repr(error), _text_of(error)))
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-    return kind | _send(core, control, answer, reply)
+    return kind | _send(core, file, answer, reply)
 
 
 def run_each(function: Any, pieces: list[tuple[Any, ...]]) -> list[Any]:
@@ -169,24 +166,24 @@ def _failure(error: BaseException) -> Any:
     return message
 
 
-def _connection(control: int) -> socket.socket:
-    """Return the worker's socket: a duplicate, so that the descriptor itself stays the core's."""
-    if control not in _connections:  # before the seal: this asks what kind of socket it is
-        _connections[control] = socket.socket(fileno=os.dup(control))
-    return _connections[control]
+def _send(core: Any, file: int, message: Any, reply: int) -> int:
+    """Write the reply to the call's block, or to memory for large ones; return which, and how long.
 
-
-def _send(core: Any, control: int, message: Any, reply: int) -> int:
-    """Write the reply to the call's block, or to a memfd; return its length, and which it is."""
-    head = (core.ffi.sizeof("struct aionif_block") + 63) & ~63
-    room = core.lib.AIONIF_BLOCK - head
-    if message.size <= room:
-        message.write(core.ffi.buffer(core.ffi.cast("char *", reply + head), room))
-        return int(head + message.size)
-    file = os.memfd_create("aionif-reply")
-    try:
-        message.write_file(file)
-        socket.send_fds(_connection(control), [b"r"], [file])
-    finally:
-        os.close(file)
-    return ELSEWHERE
+    file: for large ones, where their size is not limited.
+    """
+    ffi, lib = core.ffi, core.lib
+    head = (ffi.sizeof("struct aionif_block") + 63) & ~63
+    room = lib.AIONIF_BLOCK - head
+    kind = 0
+    if message.size > room:
+        place = lib.aionif_child_room(message.size)
+        if place:
+            if place == lib.AIONIF_REPLY_FILE:
+                message.write_file(file)
+            else:
+                message.write(ffi.buffer(ffi.cast("char *", place), message.size))
+            lib.aionif_child_lend()
+            return ELSEWHERE
+        kind, message = ERROR, _message.Message(("too large", message.size, ""))
+    message.write(ffi.buffer(ffi.cast("char *", reply + head), room))
+    return kind | int(head + message.size)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import contextvars
 import errno
-import fcntl
 import os
 import sys
 from functools import partial
@@ -35,7 +34,6 @@ from aionif.memory.arena import HEADER, SIZE, Block
 from aionif.memory.shared import Memory
 from aionif.process import message
 from aionif.process.packed import Packed, Packing
-from aionif.system.shortage import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +126,7 @@ def remote_packing(function: Any, plan: Plan, policy: NifPolicy, warm: Warm | No
         return packed
 
     def unpack(answer: int, packed: Any, slot: Any) -> Any:
-        return _result(answer, packed, int(slot.reply), plan, policy)
+        return _result(answer, packed, slot.reply, plan, policy)
 
     return Packing(pack, unpack, is_python=True)
 
@@ -156,12 +154,12 @@ def _is_at_fault(function: Any) -> bool:
 # ---- results ----
 
 
-def _result(answer: int, packed: Any, reply: int, plan: Plan, policy: NifPolicy) -> Any:
+def _result(answer: int, packed: Any, reply: Any, plan: Plan, policy: NifPolicy) -> Any:
     finder = _only_plain if policy.plain_results else _find
     most = policy.limits.result_size
     try:
         if answer & _ELSEWHERE:
-            value = _read_file(reply, most, finder)
+            value = _read_large(reply, finder)
         else:
             length = min((answer & _LENGTH) - HEADER, SIZE - HEADER)
             start = ffi.cast("char *", packed.block.address + HEADER)
@@ -170,14 +168,6 @@ def _result(answer: int, packed: Any, reply: int, plan: Plan, policy: NifPolicy)
             kind, what, text = value
     except _TooLargeError as problem:
         raise NifLimitExceeded(limit="result_size", allowed=most, **_where(plan)) from problem
-    except _NotReceivedError as problem:
-        reason, remedy = explain(problem.errno or 0, "its memory")
-        raise NifArgumentError(
-            argument="result",
-            problem=f"was not received, though the call returned: {reason}",
-            remedy=remedy,
-            **_where(plan),
-        ) from problem
     except Exception as problem:
         raise NifArgumentError(
             argument="result",
@@ -194,30 +184,21 @@ class _TooLargeError(Exception):
     pass
 
 
-class _NotReceivedError(OSError):
-    pass
-
-
 def _allowed(size: int, most: int | None) -> int:
     if most is not None and size > most:
         raise _TooLargeError(f"{size} bytes")
     return size
 
 
-def _read_file(descriptor: int, most: int | None, finder: Callable[[str, str], Any]) -> Any:
-    if descriptor < 0:
-        try:  # where no descriptor was free as it came, mostly none is yet
-            os.close(os.memfd_create("aionif-probe"))
-        except OSError as problem:
-            raise _NotReceivedError(problem.errno, problem.strerror) from None
-        raise ValueError("the memory it is said to be in did not come")
+def _read_large(reply: Any, finder: Callable[[str, str], Any]) -> Any:
+    """Read what the worker wrote to the memory it was given. It may go on writing."""
+    if reply == ffi.NULL:
+        raise ValueError("the memory it is said to be in was not free")
     try:
-        fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)  # memory alone: anything else might block
-        size = _allowed(os.fstat(descriptor).st_size, most)
-        with open(descriptor, "rb", closefd=False) as file:
-            return message.read_file(file, size, finder)
+        with open(lib.aionif_reply_descriptor(reply), "rb", closefd=False) as file:
+            return message.read_file(file, os.fstat(file.fileno()).st_size, finder)
     finally:
-        os.close(descriptor)
+        lib.aionif_reply_give_back(reply)
 
 
 def _find(module: str, name: str) -> Any:
@@ -248,6 +229,10 @@ def _raise(kind: str, what: Any, text: str, plan: Plan, policy: NifPolicy) -> No
         raise NifLimitExceeded(
             limit=limit, allowed=getattr(policy.limits, limit), **_where(plan)
         ) from what
+    if kind == "too large":
+        raise NifLimitExceeded(
+            limit="result_size", allowed=policy.limits.result_size, **_where(plan)
+        )
     if kind == "exit":
         report = CrashReport(message=f"sys.exit({what})")
         raise NifExit(status=int(what), report=report, **_where(plan)) from cause

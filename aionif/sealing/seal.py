@@ -71,10 +71,8 @@ _STARTING = frozenset({"clone", "clone3", "fork", "vfork"})
 _LIMITS = ("address_space", "open_files", "file_size", "processes")
 
 # What serving a lane takes besides: the memory of an `aionif.Buffer` comes through the worker's
-# socket, and the result of a Python callable that is too long for its lane goes back in a file in
-# memory. The socket is connected, so no message goes elsewhere; a file in memory is no more than
-# memory, though `resident_memory` does not count it.
-_OF_WORKERS = ("recvmsg", "sendmsg", "memfd_create", "ftruncate")
+# socket. Nothing goes back that way: memory for large results is the parent's.
+_OF_WORKERS = ("recvmsg",)
 
 
 @dataclass(frozen=True, slots=True)

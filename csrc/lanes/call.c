@@ -5,9 +5,10 @@
  * id from an earlier use finds nothing. */
 #include "lanes/call.h"
 
+#include "lanes/reply.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { CHUNK = 256, MAX_CHUNKS = 16384 };
 
@@ -49,7 +50,7 @@ struct aionif__call *aionif__call_take(void) {
     call->memory = NULL;
     call->failure = NULL;
     call->remains = NULL;
-    call->reply = -1;
+    call->reply = NULL;
     return call;
 }
 
@@ -60,9 +61,9 @@ void aionif__call_free(struct aionif__call *call) {
     free(call->memory);
     free(call->failure);
     free(call->remains);
-    if (call->reply >= 0) {
-        close(call->reply);
-        call->reply = -1;
+    if (call->reply) {
+        aionif__reply_give_back(call->reply);
+        call->reply = NULL;
     }
     call->words = NULL;
     call->memory = call->failure = NULL;

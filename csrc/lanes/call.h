@@ -43,7 +43,7 @@ struct aionif__call {
     struct aionif__record *record;
     struct aionif__thread *thread; /* of an inline call */
     struct aionif_block *block;    /* its memory, where it is not the worker's too */
-    int32_t reply;                 /* a memfd that came with its result, or -1 */
+    struct aionif_reply *reply;    /* where its result is, if that is a large one */
     struct aionif__queue *queue;
     struct aionif__call *previous, *next;               /* in the queue */
     struct aionif__call *previous_ending, *next_ending; /* in the watchdog's list */

@@ -20,6 +20,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const struct aionif__catalog *catalog;
@@ -37,6 +39,7 @@ static struct aionif__segment *segment;
 static void *functions[AIONIF_ENTRIES];
 static uint32_t taken; /* grants */
 static struct aionif__stack own_stack, main_stack;
+static char *reply; /* where large results go; NULL: to a file that grows */
 
 int aionif_catalog_use(int descriptor) {
     void *map = mmap(NULL, sizeof *catalog, PROT_READ, MAP_SHARED, descriptor, 0);
@@ -109,6 +112,34 @@ static bool take_grant(void) {
     void *map = mmap((void *)(uintptr_t)grant.address, grant.length, access, MAP_SHARED | MAP_FIXED,
                      descriptor, 0);
     close(descriptor);
+    return map != MAP_FAILED;
+}
+
+/* ---- large results ---- */
+
+uint64_t aionif_child_room(uint64_t size) {
+    uint64_t most = segment->settings.result_room;
+    if (most && size > most) {
+        return 0;
+    }
+    while (atomic_load(&segment->lent)) {
+        syscall(SYS_futex, &segment->lent, FUTEX_WAIT, 1, NULL, NULL, 0);
+    }
+    return reply ? (uintptr_t)reply : AIONIF_REPLY_FILE;
+}
+
+void aionif_child_lend(void) { atomic_store(&segment->lent, 1); }
+
+/* Where it is limited the worker has the memory, and no descriptor: code can't be mapped from it. */
+static bool map_reply(void) {
+    uint64_t size = segment->settings.result_room;
+    if (!size) {
+        return true;
+    }
+    void *map =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, child.reply, 0);
+    close(child.reply);
+    reply = map;
     return map != MAP_FAILED;
 }
 
@@ -250,6 +281,9 @@ int aionif_child_enter(const struct aionif_child *given) {
     close(child.segment);
     segment = map;
     segment->lane.bell.descriptor = child.bell;
+    if (!map_reply()) {
+        return errno;
+    }
     struct aionif__thread *self = aionif__thread_current();
     sigset_t blocked;
     pthread_sigmask(SIG_BLOCK, NULL, &blocked);

@@ -5,6 +5,7 @@
 #include "processes/process.h"
 
 #include "lanes/lack.h"
+#include "lanes/reply.h"
 #include "processes/window.h"
 #include "processes/zygote.h"
 
@@ -45,12 +46,18 @@ failed:
 }
 
 /* What it shares with its parent; NULL, or what failed, with errno. */
-static const char *open_all(struct aionif__process *process, int *segment, int *theirs) {
+static const char *open_all(struct aionif__process *process, uint64_t result_room, int *segment,
+                            int *theirs) {
     int ends[2];
     *segment = make_segment(process);
     if (*segment < 0) {
         return "memory of a worker";
     }
+    process->reply = aionif__reply_open(result_room);
+    if (!process->reply) {
+        return "memory of a worker";
+    }
+    aionif__reply_serve(process->reply, &process->segment->lent);
     process->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (process->bell < 0) {
         return "eventfd";
@@ -66,12 +73,14 @@ static const char *open_all(struct aionif__process *process, int *segment, int *
 static const char *order(struct aionif__worker *worker) {
     struct aionif__process *process = aionif__process_of(worker);
     int segment, theirs = -1;
-    const char *failed = open_all(process, &segment, &theirs);
+    const char *failed = open_all(process, worker->settings.result_room, &segment, &theirs);
     if (!failed) {
         worker->lane = &process->segment->lane;
         worker->lane->spin_ns = worker->settings.spin_ns;
         process->segment->settings = worker->settings;
-        if (!aionif__zygote_order(process, segment, theirs, worker->settings.setup)) {
+        const int descriptors[] = {segment, process->bell, theirs, worker->settings.setup,
+                                   aionif__reply_descriptor(process->reply)};
+        if (!aionif__zygote_order(process, descriptors)) {
             failed = AIONIF__ZYGOTE;
         }
     }
@@ -131,6 +140,9 @@ void aionif__process_free(struct aionif__worker *worker) {
         if (descriptors[i] >= 0) {
             close(descriptors[i]);
         }
+    }
+    if (process->reply) {
+        aionif__reply_leave(process->reply);
     }
     if (process->segment) {
         munmap(process->segment, aionif__segment_size());

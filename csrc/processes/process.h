@@ -9,11 +9,12 @@ struct aionif__process {
     uint64_t serial; /* what the zygote knows it by */
     struct aionif__segment *segment;
     int bell, control; /* an eventfd; the parent's end of the worker's socket */
-    int pidfd;         /* -1 until it has started, or where there are none */
-    pid_t pid;         /* 0 until it has started */
-    bool kill_owed;    /* the zygote could not be told yet */
-    int lack_error;    /* errno: why the zygote could not fork it */
-    bool doomed;       /* it has been killed, or will be as soon as it has started */
+    struct aionif_reply *reply;
+    int pidfd;      /* -1 until it has started, or where there are none */
+    pid_t pid;      /* 0 until it has started */
+    bool kill_owed; /* the zygote could not be told yet */
+    int lack_error; /* errno: why the zygote could not fork it */
+    bool doomed;    /* it has been killed, or will be as soon as it has started */
     bool dead;
     bool counted;  /* as a start that failed */
     bool orphaned; /* its zygote is gone: only its pidfd tells when it is dead */

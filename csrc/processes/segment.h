@@ -29,6 +29,7 @@ struct aionif__segment {
     struct aionif__lane lane;
     struct aionif_pool_settings settings __attribute__((aligned(AIONIF__PAGE)));
     struct aionif_seal_result sealed; /* told before `lane.tid` */
+    _Atomic uint32_t lent;            /* the memory for large results holds one that was not read */
     _Atomic int32_t denied;           /* number of the system call it died of, and one; 0: none */
     struct aionif__slot slots[AIONIF__SLOTS];
     char arena[AIONIF_BLOCKS][AIONIF_BLOCK]; /* mapped as far as aionif__segment_size says */

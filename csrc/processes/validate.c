@@ -14,8 +14,8 @@
 #include "processes/validate.h"
 
 #include "lanes/events.h"
+#include "lanes/reply.h"
 #include "processes/window.h"
-#include "system/passing.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -164,21 +164,15 @@ struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t 
     return call ? lost(worker) : record;
 }
 
-/* A result too large for its block comes as a memfd on the worker's socket. What comes after it would
- * be taken for the reply to the next call, so whoever sends more than one is not asked again. */
-static int receive_reply(struct aionif__worker *worker) {
-    char byte;
-    int descriptor, another;
-    int control = aionif__process_of(worker)->control;
-    aionif__receive(control, &byte, 1, &descriptor, MSG_DONTWAIT);
-    ssize_t more = aionif__receive(control, &byte, 1, &another, MSG_DONTWAIT);
-    if (more <= 0 && another < 0) {
-        return descriptor;
+/* A result too large for its block. A worker waits for the last one to be read before it writes the next:
+ * one that does not is not asked again. */
+static struct aionif_reply *borrow_reply(struct aionif__worker *worker) {
+    struct aionif_reply *reply = aionif__process_of(worker)->reply;
+    if (aionif__reply_lend(reply)) {
+        return reply;
     }
     misbehaves(worker);
-    close(another);
-    close(descriptor);
-    return -1;
+    return NULL;
 }
 
 void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call,
@@ -194,7 +188,7 @@ void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call
     if (call->plan->entry == AIONIF_PYTHON_ENTRY) {
         back = record->result.integer[0];
         if (back & ((uint64_t)1 << 62)) {
-            call->reply = receive_reply(worker);
+            call->reply = borrow_reply(worker);
             back = sizeof *block;
         }
         back &= 0xffffffff;

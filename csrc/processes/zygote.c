@@ -123,16 +123,14 @@ void aionif_zygote_use(int socket, int64_t within_ns) {
     aionif__unlock();
 }
 
-bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
-                          int setup) {
+bool aionif__zygote_order(const struct aionif__process *process, const int *descriptors) {
     struct order order = {.serial = process->serial};
-    int descriptors[] = {segment, process->bell, control, setup};
     if (zygote < 0) {
         errno = ENOTCONN;
         return false;
     }
-    bool sent = aionif__pass(zygote, &order, sizeof order, descriptors, 4, MSG_DONTWAIT) ==
-                (ssize_t)sizeof order;
+    bool sent = aionif__pass(zygote, &order, sizeof order, descriptors, AIONIF__OF_A_WORKER,
+                             MSG_DONTWAIT) == (ssize_t)sizeof order;
     if (!sent && (errno == EPIPE || errno == ECONNRESET)) {
         errno = EAGAIN; /* it is gone: its last news are to be read before that is dealt with */
     }

@@ -4,9 +4,11 @@
 #include "processes/process.h"
 
 void aionif__zygote_wait(int milliseconds); /* without the lock, for news */
+/* Descriptors that a worker is started with: segment, bell, its end of the socket, setup, reply. */
+enum { AIONIF__OF_A_WORKER = 5 };
+
 /* false, with errno: not sent. */
-bool aionif__zygote_order(const struct aionif__process *process, int segment, int control,
-                          int setup);
+bool aionif__zygote_order(const struct aionif__process *process, const int *descriptors);
 void aionif__zygote_pump(void);
 /* end_of: the serial of the process that ends when this is readable; 0: it is something else. */
 void aionif__zygote_listen(int descriptor, uint64_t end_of);

@@ -100,6 +100,7 @@ def _network() -> tuple[Attempt, ...]:
         Attempt("connect", "connect", (0, _ZEROS, 16)),
         Attempt("listen", "listen", (0, 1)),
         Attempt("send to an address", "sendto", (0, _ZEROS, 1, 0, _ZEROS, 16)),
+        Attempt("send a message, and descriptors", "sendmsg", (0, _ZEROS, 0)),
         Attempt("make a pair that can send anywhere", "socketpair", (1, 2, 0, _ZEROS)),
         Attempt("queue messages", "msgget", (0, 0o1600)),
         Attempt("queue POSIX messages", "mq_open", (b"/x", 0o102, 0o600, None)),

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aionif import NifArgumentError, NifError, NifExecutor, NifExit, NifTimeout, NifWorkerLost, load
-from tests.support import build_library, gather, holdings, remote, run_on
+from tests.support import build_library, gather, run_on
 
 if TYPE_CHECKING:
     from aionif import NifLibrary
@@ -152,25 +152,3 @@ def test_leaving_without_a_word_is_an_exit(hostile: NifLibrary, probe: NifLibrar
 
 def test_a_worker_has_no_descriptor_of_another(hostile: NifLibrary, probe: NifLibrary) -> None:
     assert suffer(hostile.count_foreign, probe=probe) == [0]
-
-
-@pytest.mark.parametrize("counts", [(1,), (2,), (0,), (1, 1), (1, 2), (1, 0)], ids=str)
-def test_descriptors_that_are_no_reply_are_closed(counts: tuple[int, ...]) -> None:
-    """The end of a pipe would block whoever reads it; of two neither is expected."""
-    is_flood = len(counts) > 1  # the second would be taken for the reply to the next call
-
-    async def main() -> None:
-        # One call a worker, so that none sends what an earlier call has made of it.
-        async with NifExecutor(
-            isolation="process", max_workers=1, max_calls_per_worker=1
-        ) as executor:
-            for _ in range(2):
-                await executor.execute_nif(remote.process_id)
-            before = holdings().descriptors
-            for _ in range(8):
-                with pytest.raises(NifArgumentError, match="'result' of the worker can't be read"):
-                    await executor.execute_nif(remote.send_instead, *counts, timeout=20)
-            assert holdings().descriptors <= before + 4  # a worker that is being replaced has some
-            assert executor.statistics().restarts.get("misbehaved", 0) == 8 * is_flood
-
-    run_on("asyncio", main)

@@ -7,12 +7,13 @@ import ctypes
 import importlib
 import os
 import signal
-import socket
 import sqlite3
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 state: list[int] = []
@@ -72,6 +73,15 @@ def make_lambda() -> object:
 
 def repeat(text: bytes, times: int) -> bytes:
     return text * times
+
+
+def filled(size: int) -> bytes:
+    return bytes([size & 0xFF]) * size
+
+
+def sleep_and_fill(seconds: float, size: int) -> bytes:
+    time.sleep(seconds)
+    return filled(size)
 
 
 def read_variable() -> str:
@@ -142,14 +152,24 @@ def write_to(path: str, size: int) -> None:
 # ---- in hostile workers ----
 
 
-def send_instead(*counts: int) -> bytes:
-    """Reply by one message for each count, with so many ends of a pipe in place of memory."""
-    reading, _ = os.pipe()
-    send = socket.send_fds
+def lend(at_once: bool) -> bytes:
+    """Say that a large result was written, though none was; at_once: not waiting for its turn."""
+    side: Any = sys.modules["aionif.process.child_python"]
+    real = side._send
 
-    def lie(to: socket.socket, data: list[bytes], _memory: list[int]) -> None:
-        for count in counts:
-            send(to, data, [reading] * count)
+    def lie(core: Any, _file: int, _message: Any, _reply: int) -> int:
+        side._send = real
+        if not at_once:
+            core.lib.aionif_child_room(1)
+        core.lib.aionif_child_lend()
+        return int(side.ELSEWHERE)
 
-    socket.send_fds = lie  # type: ignore[assignment]
-    return bytes(4 << 20)
+    side._send = lie
+    return b""
+
+
+def reply_memory() -> bytes:
+    """Return what lies where the next large result would be written."""
+    core: Any = sys.modules["aionif._core"]
+    place = core.lib.aionif_child_room(1)
+    return bytes(core.ffi.buffer(core.ffi.cast("char *", place), 1 << 16))
