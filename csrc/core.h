@@ -116,7 +116,7 @@ struct aionif_plan {
 /* Heads a call's memory for the process tier; lies in the parent alone, at the address where the
  * worker has the call's copy of the rest. */
 struct aionif_block {
-    uint32_t used;   /* bytes from the start of the block that go to the worker */
+    uint32_t used;   /* bytes from the start of the block that go to the worker, or came from it */
     uint32_t back;   /* bytes that come back; ~0: as many as the result says */
     uint32_t result; /* where a struct that is returned through a hidden pointer goes; 0: none */
     uint32_t grant_count;
@@ -340,6 +340,7 @@ uint32_t aionif_arena_blocks(void);
 void aionif_zygote_use(int socket, int64_t within_ns);
 int aionif_zygote_lost(void);  /* 0: there is one; 2: it was lost before it was ready; 1: else */
 int aionif_catalog_open(void); /* a descriptor for the zygote; -1: no memory */
+void aionif_block_clear(struct aionif_block *block); /* nothing of its call is left in it */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
 int aionif_processes_descriptor(void); /* descriptor that is readable when something has happened */
 void aionif_processes_look(void);

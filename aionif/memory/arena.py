@@ -45,6 +45,7 @@ class Block:
         head.result = head.grant_count = 0
 
     def __del__(self) -> None:
+        lib.aionif_block_clear(self.pointer)
         _free.append(self.address)
 
     def take(self, size: int) -> int:

@@ -27,7 +27,9 @@ struct aionif__call {
     bool timed_out;
     bool watched; /* its submitter looks at the record: no event */
     bool failed;
-    bool parked; /* its worker slept when it was submitted */
+    bool parked;       /* its worker slept when it was submitted */
+    bool begun;        /* whatever its record says: it is not given to another worker */
+    uint8_t unclaimed; /* workers it was taken back from that did not begin it in time */
     bool measure_stack;
     bool settled;                           /* counted in its series */
     bool ending;                            /* in the watchdog's list of calls to be stopped */

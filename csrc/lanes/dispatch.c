@@ -201,7 +201,7 @@ void aionif__dispatch(struct aionif_pool *pool, struct aionif__call *watched) {
 static bool take_back_one(struct aionif__worker *worker, uint32_t position) {
     struct aionif__record *record = aionif__lane_at(worker->lane, position);
     struct aionif__call *call = worker->calls[position % AIONIF__SLOTS];
-    if (!call || !aionif__lane_withdraw(record)) {
+    if (!call || call->begun || !aionif__lane_withdraw(record)) {
         return false;
     }
     worker->calls[position % AIONIF__SLOTS] = NULL;

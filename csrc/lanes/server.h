@@ -48,9 +48,10 @@ struct aionif__server {
      * is to be left: each of those went through aionif__worker_take_out(), and is now a stray, doomed
      * or freed. New ones are not started here. */
     void (*replace)(struct aionif_pool *pool);
-    /* By the watchdog, at each tick while a call is under way or as long as this returns true: notice
-     * workers that make no progress or use too much. True: something is under way besides calls. */
-    bool (*tend)(struct aionif_pool *pool, int64_t now_ns);
+    /* By the watchdog, at each tick while a call is under way: notice workers that make no progress or
+     * use too much. Returns by when to look again if no call is: INT64_MAX, never; up to now: at the next
+     * tick, as something is under way besides calls. */
+    int64_t (*tend)(struct aionif_pool *pool, int64_t now_ns);
     /* A loop is about to sleep: whoever has a call in its lane is to ring when that has ended. May be
      * NULL: `record->bell` is a port's, which the loop has armed. */
     void (*arm)(struct aionif_pool *pool);

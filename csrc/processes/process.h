@@ -25,7 +25,8 @@ struct aionif__process {
     uint32_t known;        /* length of the catalog when it was ordered: it loads that much */
     bool stale;            /* sealed without a library that is wanted by now */
     uint32_t served, owed; /* calls ever put in its lane; grants that it has to take first */
-    uint64_t timed_call;   /* whose use of the CPU is measured, from `cpu_base_ns` */
+    bool serves;           /* it has come to take calls */
+    uint64_t timed_call;   /* whose use of the CPU is measured, from `cpu_base_ns`; 0: of none */
     int64_t cpu_base_ns;
     int64_t fed_ns;           /* when a call was last put into its lane */
     char text[AIONIF_STDERR]; /* the end of its stderr */
@@ -70,6 +71,7 @@ bool aionif__process_leaves(const struct aionif__worker *worker);
 void aionif__process_retire(struct aionif__worker *worker);
 void aionif__process_drop_spare(struct aionif_pool *pool);
 
-/* limits.c: true: it is over a limit, or does not claim what it was given. */
+/* limits.c, by the watchdog: true: it is over a limit, or does not claim what it was given. */
 bool aionif__process_exceeds(struct aionif__worker *worker);
+int64_t aionif__process_look_again(const struct aionif_pool *pool, int64_t now); /* if it rests */
 #endif

@@ -234,16 +234,16 @@ static void replace(struct aionif_pool *pool) {
     reap(pool);
 }
 
-static bool tend(struct aionif_pool *pool, int64_t now) {
+static int64_t tend(struct aionif_pool *pool, int64_t now) {
     const struct aionif__tier *tier = aionif__tier_of(pool);
-    bool dying = pool->doomed != NULL;
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         if (aionif__process_exceeds(pool->workers[i])) {
             aionif__process_retire(pool->workers[i--]);
         }
     }
     keep_spare(pool, now);
-    return dying || (!tier->spare && !pool->closed && tier->spare_due_ns < now + AIONIF__TICK);
+    bool lacks_spare = !tier->spare && !pool->closed && tier->spare_due_ns < now + AIONIF__TICK;
+    return pool->doomed || lacks_spare ? now : aionif__process_look_again(pool, now);
 }
 
 /* Every worker that has something to do is to ring. */

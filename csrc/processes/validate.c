@@ -157,7 +157,7 @@ struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t 
     } else if (!call && (*state == AIONIF__PASSED || *state == AIONIF__FINISHED)) {
         return record;
     }
-    if (!process->dead || (*state == AIONIF__QUEUED && call)) {
+    if (!process->dead || (*state == AIONIF__QUEUED && call && !call->begun)) {
         return NULL; /* what is queued is taken back, not lost */
     }
     *state = call ? AIONIF__FINISHED : AIONIF__PASSED;
@@ -194,6 +194,7 @@ void aionif__take_block(struct aionif__worker *worker, struct aionif__call *call
         back &= 0xffffffff;
     }
     back = back <= AIONIF_BLOCK ? back : AIONIF_BLOCK;
+    block->used = back > block->used ? (uint32_t)back : block->used;
     if (back > sizeof *block) {
         memcpy(block + 1, source + sizeof *block, back - sizeof *block);
     }

@@ -59,6 +59,11 @@ uint64_t aionif_arena(uint32_t wanted) {
 
 uint32_t aionif_arena_blocks(void) { return blocks; }
 
+/* What the next call does not write over (padding, room for what comes back) goes to its worker, too. */
+void aionif_block_clear(struct aionif_block *block) {
+    memset(block, 0, block->used <= AIONIF_BLOCK ? block->used : AIONIF_BLOCK);
+}
+
 /* The one that there is goes on in `file`, for another zygote. Under the lock: the watchdog reads it. */
 static bool move_catalog(int file) {
     if (catalog && pwrite(file, catalog, sizeof *catalog, 0) != (ssize_t)sizeof *catalog) {
@@ -114,6 +119,7 @@ uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset)
     uint32_t count = catalog ? atomic_load(&catalog->count) : AIONIF_ENTRIES;
     if (count < AIONIF_ENTRIES) {
         catalog->entries[count].module = *module;
+        catalog->entries[count].module.bias = 0; /* no worker needs to know where it lies here */
         catalog->entries[count].offset = offset;
         atomic_store(&catalog->count, count + 1);
     }

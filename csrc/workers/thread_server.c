@@ -182,13 +182,13 @@ static void retire_if_stuck(struct aionif__worker *worker, int64_t now) {
     }
 }
 
-static bool tend(struct aionif_pool *pool, int64_t now) {
+static int64_t tend(struct aionif_pool *pool, int64_t now) {
     bool proving = false;
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         retire_if_stuck(pool->workers[i], now);
         proving |= atomic_load(&pool->workers[i]->lane->health) != AIONIF__SERVING;
     }
-    return proving;
+    return proving ? now : INT64_MAX;
 }
 
 /* ---- ending ---- */

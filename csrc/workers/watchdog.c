@@ -145,24 +145,25 @@ static void expire(struct aionif__call *call, int64_t now) {
     }
 }
 
-/* Is anything under way that has to be looked at? */
-static bool watch_pool(struct aionif_pool *pool, int64_t now) {
-    bool tended = pool->server->tend(pool, now);
-    if (pool->outstanding || tended) {
+/* Returns by when it is to be looked at again. */
+static int64_t watch_pool(struct aionif_pool *pool, int64_t now) {
+    int64_t again = pool->server->tend(pool, now);
+    if (pool->outstanding || again <= now) {
         aionif__collect_pool(pool);
         aionif__rebalance(pool, true);
         aionif__lack_tell(pool, now);
     }
-    return pool->outstanding || tended;
+    return pool->outstanding || again <= now ? now + AIONIF__TICK : again;
 }
 
 static int64_t work(int64_t now) {
-    bool active = false;
+    int64_t next = INT64_MAX;
     aionif__alarm_ask();
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        active |= watch_pool(pool, now);
+        int64_t again = watch_pool(pool, now);
+        next = again < next ? again : next;
     }
-    int64_t next = active ? now + AIONIF__TICK : INT64_MAX;
+    bool active = next <= now + AIONIF__TICK;
     for (struct aionif__call *call; (call = aionif__deadline_first());) {
         if (call->deadline_ns > now) {
             next = call->deadline_ns < next ? call->deadline_ns : next;

@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
-from aionif import NifArgumentError, NifError, NifExecutor, NifExit, NifTimeout, NifWorkerLost, load
-from tests.support import build_library, gather, run_on
+from aionif import NifArgumentError, NifError, NifExecutor, NifExit, NifTimeout, NifWorkerLost
+from tests.support import gather, run_on
 
 if TYPE_CHECKING:
     from aionif import NifLibrary
 
-CDEF = """
-    int scribble(unsigned, int);
-    int claim_all(unsigned, int);
-    int fail_as(int, int, int, int);
-    int flood(int);
-    int spam(int);
-    int shrink(void);
-    int leave_early(int);
-    int count_foreign(void);
-"""
-CHECKOUT = Path(__file__).parents[2]
 MS = 30
 FINISHED = 3
 SIGNAL, OVERFLOW, PANIC, EXIT, DENIED, ABORTED, LOST, UNLOADED = range(1, 9)
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> NifLibrary:
-    source = Path(__file__).parents[1].joinpath("support/hostile.c").read_text(encoding="utf-8")
-    flags = ("-iquote", str(CHECKOUT / "csrc"))
-    path = build_library(tmp_path_factory.mktemp("hostile"), source, *flags, name="hostile")
-    return load(path, CDEF)
 
 
 def suffer(

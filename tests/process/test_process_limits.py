@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from aionif import (
@@ -16,6 +17,7 @@ from aionif import (
     NifLimits,
     NifPolicy,
     NifWorkerLost,
+    Sandbox,
     load,
 )
 from tests.support import (
@@ -24,6 +26,7 @@ from tests.support import (
     build_library,
     remote,
     run_child,
+    until,
 )
 from tests.support.workers import with_executor
 
@@ -91,6 +94,7 @@ def test_limits_of_native_code(  # noqa: PLR0913, PLR0917 - a row of the table
     [
         ("address_space", 64 << 20, remote.take_memory, (200 << 20,)),
         ("resident_memory", 64 << 20, remote.take_memory, (2000 << 20,)),
+        ("resident_memory", 64 << 20, remote.share_memory, (2000 << 20,)),
         ("open_files", 64, remote.open_files, ()),
     ],
 )
@@ -117,6 +121,53 @@ def test_a_result_that_is_too_large_is_not_read(size: int) -> None:
             with pytest.raises(NifLimitExceeded, match="result_size limit of"):
                 await executor.execute_nif(bytes, size + 200)
         assert await executor.execute_nif(bytes, size) == bytes(size)
+
+    with_executor(main, max_workers=1, policy=policy)
+
+
+# ---- what a worker says of itself ----
+
+
+def test_a_worker_that_claims_to_run_nothing_is_held_to_its_limit(hostile: NifLibrary) -> None:
+    policy = NifPolicy(limits=NifLimits(cpu_time=0.1))
+
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifLimitExceeded, match="cpu_time"):
+            await executor.execute_nif(hostile.claim_to_wait, timeout=DEADLINE)
+
+    with_executor(main, max_workers=1, policy=policy)
+
+
+def test_a_call_that_no_worker_admits_to_have_begun_ends(hostile: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifWorkerLost):
+            await executor.execute_nif(hostile.claim_to_wait)
+
+    with_executor(main, max_workers=1)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [NifPolicy(limits=NifLimits(cpu_time=60)), NifPolicy(sandbox=Sandbox.python())],
+    ids=["limited", "sealed"],
+)
+def test_a_worker_that_goes_on_after_its_call_is_killed(policy: NifPolicy) -> None:
+    async def main(executor: NifExecutor) -> None:
+        first = await executor.execute_nif(remote.spin_on)
+        await until(lambda: executor.statistics().restarts.get("limit", 0) == 1)
+        assert await executor.execute_nif(remote.process_id) != first
+
+    with_executor(main, max_workers=1, policy=policy)
+
+
+def test_a_worker_that_rests_between_calls_stays() -> None:
+    policy = NifPolicy(limits=NifLimits(cpu_time=60))
+
+    async def main(executor: NifExecutor) -> None:
+        first = await executor.execute_nif(remote.use_cpu, 1.5)
+        for _ in range(2):
+            await anyio.sleep(1.2)
+            assert await executor.execute_nif(remote.use_cpu, 0.1) == first
 
     with_executor(main, max_workers=1, policy=policy)
 

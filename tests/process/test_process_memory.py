@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from pathlib import Path
@@ -20,6 +21,8 @@ from aionif import (
     load,
 )
 from aionif.memory import shared
+from aionif.memory.arena import Block
+from aionif.process import zygote
 from tests.support import (
     build_library,
     holdings,
@@ -256,3 +259,16 @@ def test_what_stays_warm_is_bounded_and_given_back() -> None:
     assert holdings().descriptors <= before + 2
     del kept
     assert holdings().descriptors <= before
+
+
+def test_a_block_holds_nothing_of_the_call_before() -> None:
+    """Room for what comes back, and padding, go to the worker as they are."""
+    zygote.ensure()
+    block = Block()
+    address = block.address
+    there = block.take(1000)
+    ctypes.memmove(there, b"secret" * 166, 996)
+    del block
+    block = Block()
+    assert block.address == address
+    assert not any(ctypes.string_at(block.take(1000), 1000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import ctypes
 import importlib
+import mmap
 import os
 import signal
 import sqlite3
@@ -38,6 +39,27 @@ def hold_the_gil() -> None:
 
 def take_memory(amount: int) -> int:
     return len(b"x" * amount)
+
+
+def share_memory(amount: int) -> int:
+    memory = mmap.mmap(-1, amount)
+    for at in range(0, amount, mmap.PAGESIZE):
+        memory[at] = 1
+    return len(memory)
+
+
+def use_cpu(seconds: float) -> int:
+    """Return which process did."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return os.getpid()
+
+
+def spin_on() -> int:
+    """Leave a thread behind that takes a CPU for itself; return its process."""
+    threading.Thread(target=spin, daemon=True).start()
+    return os.getpid()
 
 
 def open_files() -> int:
