@@ -35,7 +35,8 @@ class NifLimits:
         counts. It does not bind root, for whom it is refused unless the sandbox lets a worker
         start neither.
 
-    result_size: bytes of one result of a Python callable, pickled; what is larger is not read.
+    result_size: bytes of one result of a Python callable, as it travels; of plain data also of the
+        memory that it takes here, about. What is larger is not read. 64 MiB in a sandbox.
 
     The parent of a worker keeps KEPT_BY_PARENT, so `seal_process` refuses them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from aionif.breaker import NifBreaker
 from aionif.errors import NifArgumentError
@@ -14,6 +14,7 @@ from aionif.sandbox import Sandbox
 
 __all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "check_tier")
 
+Results = Literal["auto", "plain", "pickle"]
 Isolation = Literal["inline", "thread", "process", "auto"]
 EndingPolicy = Literal["abort", "abandon", "wait"]
 
@@ -24,6 +25,7 @@ _MIB = 1024 * _KIB
 _SMALLEST_STACK = 16 * _KIB
 _SMALLEST_GUARD = 64 * _KIB
 _MOST_DENIED = 32
+_RESULT_SIZE = 64 * _MIB  # of sealed workers, where nothing else is said
 
 # What workers, their handlers and the C library call on a worker's own behalf. A filter can't tell
 # them from the NIF's calls.
@@ -69,9 +71,11 @@ class NifPolicy:
     sandbox: what worker processes may do. Only with isolation="process" or "auto", which then runs
         its functions in processes from the start. `deny_syscalls` adds to what it denies.
     slow_call: a call that runs longer than so many seconds is logged when it ends; None: none is.
-    plain_results: of Python callables in worker processes, take only what is made of numbers,
-        text, bytes, None and containers of these. A worker under foreign control can't
-        then run code here by its result.
+    results: how results and exceptions of Python callables come from worker processes. "plain": as
+        plain data, which can do nothing by being read: None, numbers, str, bytes, bytearray, tuple,
+        list, dict, set, frozenset, arrays, built-in exceptions. "pickle": as pickles, which can
+        run code in this process, so a sandbox holds no longer than nobody hostile runs in its
+        workers. "auto": plain from sealed workers, pickles from others.
     breaker: a circuit breaker for each function, in calls on workers; None: none.
 
     Raises:
@@ -94,12 +98,13 @@ class NifPolicy:
     limits: NifLimits = NO_LIMITS
     sandbox: Sandbox | None = None
     slow_call: float | None = None
-    plain_results: bool = False
+    results: Results = "auto"
     breaker: NifBreaker | None = None
 
     def __post_init__(self) -> None:
         for name in ("on_timeout", "on_cancel"):
             check_choice(name, getattr(self, name), ENDINGS)
+        check_choice("results", self.results, get_args(Results))
         check_count("stack_size", self.stack_size, _SMALLEST_STACK)
         check_count("guard_size", self.guard_size, _SMALLEST_GUARD)
         check_count("abort_attempts", self.abort_attempts, 0)
@@ -127,6 +132,11 @@ class NifPolicy:
         if self.sandbox is not None:
             self._combine(self.sandbox)
 
+    @property
+    def has_plain_results(self) -> bool:
+        """Whether worker processes reply in plain data."""
+        return self.results == "plain" or (self.results == "auto" and self.sandbox is not None)
+
     def _combine(self, sandbox: object) -> None:
         """Have policy and sandbox say the same of what both can say."""
         if not isinstance(sandbox, Sandbox):
@@ -137,6 +147,8 @@ class NifPolicy:
                 remedy="Write sandbox=aionif.Sandbox.compute() or .python().",
             )
         limits = self.limits.tightened(sandbox.limits)
+        if limits.result_size is None:
+            limits = replace(limits, result_size=_RESULT_SIZE)
         sandbox = replace(sandbox, limits=limits).deny_syscalls(*self.deny_syscalls)
         object.__setattr__(self, "limits", limits)
         object.__setattr__(self, "sandbox", sandbox)

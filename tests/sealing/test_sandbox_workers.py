@@ -289,7 +289,8 @@ def test_a_limit_of_file_size_kills(tmp_path: Path) -> None:
 def test_the_lower_limit_of_policy_and_sandbox_holds() -> None:
     sandbox = Sandbox.compute(limits=NifLimits(open_files=50, file_size=10))
     policy = NifPolicy(sandbox=sandbox, limits=NifLimits(open_files=60, cpu_time=1))
-    assert policy.limits == NifLimits(open_files=50, file_size=10, cpu_time=1)
+    lower = NifLimits(open_files=50, file_size=10, cpu_time=1, result_size=64 * MIB)
+    assert policy.limits == lower
     assert policy.sandbox is not None
     assert policy.sandbox.limits == policy.limits
 
