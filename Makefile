@@ -5,6 +5,7 @@
 #   make test            the Python tests and the C tests
 #   make lint            ruff, mypy, clang-format
 #   make bench           the benchmarks, into docs/performance.md; ARGS=--quick only tries them
+#   make fuzz            mutants of what workers send, for SECONDS=60
 #   make sanitize        the C tests against a core built with ASan and UBSan
 #   make test-aarch64    the C tests, cross-compiled, under qemu-user
 #   make clean
@@ -13,6 +14,7 @@
 
 PYTHON = python3
 ARGS =
+export SECONDS = 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +32,7 @@ SOURCES := $(shell find pyproject.toml CMakeLists.txt README.md LICENSE aionif c
              -name __pycache__ -prune -o -not -name '.*' -print 2>/dev/null)
 C_FILES = $(shell find csrc tests/c benchmarks/c -name '*.[ch]' -o -name '*.cc')
 
-.PHONY: demo test test-python test-c lint bench sanitize test-aarch64 clean
+.PHONY: demo test test-python test-c lint bench fuzz sanitize test-aarch64 clean
 .PHONY: prerequisites prerequisites-aarch64
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -49,6 +51,9 @@ bench: $(VENV)/.installed-peers $(VENV)/.installed-cmake
 	$(BIN)/aionif bench -o build/bench/results.json --report build/bench/report.html $(ARGS)
 	$(BIN)/python -m benchmarks --json $(filter --quick,$(ARGS)) >build/bench/measures.json
 	$(BIN)/python -m benchmarks.page build/bench/results.json build/bench/measures.json
+
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.support.fuzzing
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check

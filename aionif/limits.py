@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from aionif.errors.checks import check_count, check_seconds
 
-__all__ = ("KEPT_BY_PARENT", "NO_LIMITS", "NifLimits")
+__all__ = ("KEPT_BY_PARENT", "NO_LIMITS", "SEALED_LIMITS", "NifLimits")
 
 KEPT_BY_PARENT = ("resident_memory", "cpu_time", "result_size")
 """The limits that no process can keep by itself."""
@@ -24,10 +24,11 @@ _LEAST = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NifLimits:
-    """What one worker process may use. None: no limit of ours.
+    """What one worker process may use. None: no limit of ours; in a sandbox, that of SEALED_LIMITS.
 
     address_space: bytes, over what the worker has mapped before its first call.
-    resident_memory: bytes of its own in memory, looked at every 10 ms while a call runs.
+    resident_memory: bytes of its own in memory, and of what it shares with this process (its lane,
+        buffers), looked at every 10 ms while a call runs.
     cpu_time: seconds of CPU that one call may use, looked at every 10 ms.
     open_files: descriptors, the worker's own (about six) included.
     file_size: bytes, of any file it writes.
@@ -35,7 +36,8 @@ class NifLimits:
         counts. It does not bind root, for whom it is refused unless the sandbox lets a worker
         start neither.
 
-    result_size: bytes of one result of a Python callable, pickled; what is larger is not read.
+    result_size: bytes of one result of a Python callable, as it travels; of plain data also of the
+        memory that it takes here, about. What is larger is not read. 64 MiB in a sandbox.
 
     The parent of a worker keeps KEPT_BY_PARENT, so `seal_process` refuses them.
 
@@ -64,6 +66,11 @@ class NifLimits:
         text = ", ".join(f"{name}={value}" for name, value in given if value is not None)
         return f"NifLimits({text})"
 
+    def completed(self, others: NifLimits) -> NifLimits:
+        """Return these limits, and of `others` those that are not among them."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(others, **{name: value for name, value in mine.items() if value is not None})
+
     def tightened(self, other: NifLimits) -> NifLimits:
         """Return the lower of both, field by field."""
         pairs = {
@@ -80,5 +87,11 @@ class NifLimits:
 
 NO_LIMITS = NifLimits()
 
-SEALED_RESULT = 64 * _MIB
-"""The `result_size` of sealed workers where none is given."""
+SEALED_LIMITS = NifLimits(
+    resident_memory=1024 * _MIB,
+    cpu_time=60.0,
+    open_files=256,
+    file_size=64 * _MIB,
+    result_size=64 * _MIB,
+)
+"""Those of sealed workers where none is given."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from aionif.breaker import NifBreaker
 from aionif.errors import NifArgumentError
 from aionif.errors.checks import check_choice, check_count, check_seconds
 from aionif.filters.syscalls import number_of
-from aionif.limits import NO_LIMITS, NifLimits
+from aionif.limits import NO_LIMITS, SEALED_LIMITS, NifLimits
 from aionif.sandbox import Sandbox
 
 __all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "check_tier")
 
+Results = Literal["auto", "plain", "pickle"]
 Isolation = Literal["inline", "thread", "process", "auto"]
 EndingPolicy = Literal["abort", "abandon", "wait"]
 
@@ -69,9 +70,11 @@ class NifPolicy:
     sandbox: what worker processes may do. Only with isolation="process" or "auto", which then runs
         its functions in processes from the start. `deny_syscalls` adds to what it denies.
     slow_call: a call that runs longer than so many seconds is logged when it ends; None: none is.
-    plain_results: of Python callables in worker processes, take only what is made of numbers,
-        text, bytes, None and containers of these. A worker under foreign control can't
-        then run code here by its result.
+    results: how results and exceptions of Python callables come from worker processes. "plain": as
+        plain data, which can do nothing by being read: None, numbers, str, bytes, bytearray, tuple,
+        list, dict, set, frozenset, arrays, built-in exceptions. "pickle": as pickles, which can
+        run code in this process, so a sandbox holds no longer than nobody hostile runs in its
+        workers. "auto": plain from sealed workers, pickles from others.
     breaker: a circuit breaker for each function, in calls on workers; None: none.
 
     Raises:
@@ -94,12 +97,13 @@ class NifPolicy:
     limits: NifLimits = NO_LIMITS
     sandbox: Sandbox | None = None
     slow_call: float | None = None
-    plain_results: bool = False
+    results: Results = "auto"
     breaker: NifBreaker | None = None
 
     def __post_init__(self) -> None:
         for name in ("on_timeout", "on_cancel"):
             check_choice(name, getattr(self, name), ENDINGS)
+        check_choice("results", self.results, get_args(Results))
         check_count("stack_size", self.stack_size, _SMALLEST_STACK)
         check_count("guard_size", self.guard_size, _SMALLEST_GUARD)
         check_count("abort_attempts", self.abort_attempts, 0)
@@ -127,6 +131,11 @@ class NifPolicy:
         if self.sandbox is not None:
             self._combine(self.sandbox)
 
+    @property
+    def has_plain_results(self) -> bool:
+        """Whether worker processes reply in plain data."""
+        return self.results == "plain" or (self.results == "auto" and self.sandbox is not None)
+
     def _combine(self, sandbox: object) -> None:
         """Have policy and sandbox say the same of what both can say."""
         if not isinstance(sandbox, Sandbox):
@@ -136,7 +145,7 @@ class NifPolicy:
                 problem="is not a Sandbox",
                 remedy="Write sandbox=aionif.Sandbox.compute() or .python().",
             )
-        limits = self.limits.tightened(sandbox.limits)
+        limits = self.limits.tightened(sandbox.limits).completed(SEALED_LIMITS)
         sandbox = replace(sandbox, limits=limits).deny_syscalls(*self.deny_syscalls)
         object.__setattr__(self, "limits", limits)
         object.__setattr__(self, "sandbox", sandbox)

@@ -25,23 +25,32 @@ __all__ = ("bind",)
 
 _HOLDS_THE_GIL = 4  # FUNCFLAG_PYTHONAPI, of ctypes.PyDLL
 _FLOATS = (ctypes.c_float, ctypes.c_double)
+_OF_CTYPES: Any = ctypes.c_int.__mro__[2]  # the base of all its types, which has no public name
 
 _plans: dict[tuple[Any, ...], Plan] = {}
 
 
-def bind(function: Any) -> Plan:
-    """Return the plan of a ctypes function, as its argtypes and restype are now."""
+def bind(function: Any, convert: Callable[[str, Any], Any] | None = None) -> Plan:
+    """Return the plan of a ctypes function, as its argtypes and restype are now.
+
+    convert: makes the type that its result is to have of its name and its restype.
+    """
     address = ctypes.cast(function, ctypes.c_void_p).value or 0
     flags = type(function)._flags_
     argtypes = None if function.argtypes is None else tuple(function.argtypes)
-    key = (address, flags, argtypes, function.restype, getattr(function, "errcheck", None))
+    restype = function.restype
+    if convert is not None:
+        restype = convert(getattr(function, "__name__", "the function"), restype)
+    key = (address, flags, argtypes, restype, getattr(function, "errcheck", None))
     plan = _plans.get(key)
     if plan is None:
-        plan = _plans[key] = _plan(function, address, flags, argtypes)
+        plan = _plans[key] = _plan(function, address, flags, argtypes, restype)
     return plan
 
 
-def _plan(function: Any, address: int, flags: int, argtypes: tuple[Any, ...] | None) -> Plan:
+def _plan(
+    function: Any, address: int, flags: int, argtypes: tuple[Any, ...] | None, restype: Any
+) -> Plan:
     symbol, library = symbol_at(address)
     name = getattr(function, "__name__", symbol)
     if flags & _HOLDS_THE_GIL:
@@ -54,8 +63,8 @@ def _plan(function: Any, address: int, flags: int, argtypes: tuple[Any, ...] | N
     check_code(name, address)
     lib.aionif_refresh()
     capture = _untyped(flags)(THUNK)
-    capture.restype = function.restype
-    result = _shape(function.restype)
+    capture.restype = restype
+    result = _shape(restype)
     return Plan(
         name=name,
         library=_name_of_library(function) or library,
@@ -172,12 +181,15 @@ def _converter(argtype: Any) -> Callable[[Any], Any]:
 
 
 def _from_buffer(argument: Any) -> Any:
-    """Return the memory of an object with the buffer protocol, without a copy."""
+    """Return the memory of an object with the buffer protocol, without a copy.
+
+    What is of ctypes has that too, of itself: a pointer's memory is not what it points to.
+    """
+    if isinstance(argument, _OF_CTYPES):
+        return argument
     try:
         view = memoryview(argument)
     except TypeError:
-        return argument
-    if isinstance(argument, (ctypes.Array, ctypes.Structure, ctypes._SimpleCData)):  # noqa: SLF001
         return argument
     return (ctypes.c_char * view.nbytes).from_buffer(view)
 

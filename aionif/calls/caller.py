@@ -24,6 +24,7 @@ from aionif.errors import NifArgumentError
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
 from aionif.policy import check_policy
+from aionif.process.packed import Later
 from aionif.telemetry import sources
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class Caller:
                 port.owe_turn()
             if route.unpack is not None:
                 result = route.unpack(result, args, slot)
+                if type(result) is Later:
+                    result = await result.elsewhere()
             finish = route.plan.finish
             return result if finish is None else finish(result, given)
         except BaseException:

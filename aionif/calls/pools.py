@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from aionif.calls.breakers import Breakers, BreakerStatistics
 from aionif.core.native import ffi, lib
 from aionif.errors import NifRejected
 from aionif.filters.syscalls import number_of
-from aionif.limits import SEALED_RESULT
+from aionif.limits import SEALED_LIMITS
 from aionif.log import warn
 from aionif.memory.shared import Warm
 from aionif.process import zygote
-from aionif.sealing.seal import read_report
+from aionif.sealing.seal import log_missing, read_report
 from aionif.system.cgroup import killed_together
 from aionif.system.shortage import explain
 from aionif.telemetry import registry
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aionif.breaker import NifBreaker
     from aionif.calls.breakers import Breaker
     from aionif.errors import NifError
+    from aionif.limits import NifLimits
     from aionif.policy import NifPolicy
     from aionif.process.setup import Setup
     from aionif.sealing.seal import SealReport
@@ -163,13 +164,9 @@ class Pools:
 
     def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
         zygote.ensure()
-        limits = policy.limits
-        if limits.resident_memory is not None and not zygote.is_visible():
-            raise NifRejected(
-                reason="its limits can't be enforced here: resident_memory is read from /proc, "
-                "which is not mounted, or hides the processes of this one",
-                remedy="Mount /proc, or leave resident_memory out.",
-            )
+        limits = _limits_to_keep(policy)
+        if limits != policy.limits:
+            self._unsealed.add("limits")
         document = setup.document(policy)
         try:
             descriptor = os.memfd_create("aionif-setup")
@@ -184,7 +181,7 @@ class Pools:
         settings.max_calls = setup.max_calls or 0
         settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
         settings.resident_limit = limits.resident_memory or 0
-        settings.result_room = _result_room(policy)
+        settings.result_room = 0 if limits.result_size is None else max(limits.result_size, 1)
         settings.has_address_limit = limits.address_space is not None
         settings.has_file_limit = limits.file_size is not None
         settings.has_sandbox = policy.sandbox is not None
@@ -282,12 +279,23 @@ def seal_of(pool: Any) -> SealReport | None:
 _logged: set[str] = set()
 
 
-def _result_room(policy: NifPolicy) -> int:
-    """Return how many bytes a large result may have; 0: as many as there is memory for."""
-    most = policy.limits.result_size
-    if most is None:
-        return SEALED_RESULT if policy.sandbox is not None else 0
-    return max(most, 1)
+def _limits_to_keep(policy: NifPolicy) -> NifLimits:
+    """Return the limits of a policy; where there is no /proc, without what it did not ask for.
+
+    Raises:
+        NifRejected: it asks for what can't be kept here.
+    """
+    limits = policy.limits
+    if limits.resident_memory is None or zygote.is_visible():
+        return limits
+    problem = "resident_memory is read from /proc, which is not mounted, or hides processes"
+    if policy.sandbox is None or limits.resident_memory != SEALED_LIMITS.resident_memory:
+        raise NifRejected(
+            reason=f"its limits can't be enforced here: {problem} of this one",
+            remedy="Mount /proc, or leave resident_memory out.",
+        )
+    log_missing(("limits",), problem)
+    return replace(limits, resident_memory=None)
 
 
 def _exposed() -> tuple[str, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aionif.binding import of_ctypes
 from aionif.binding.choose import is_foreign
 from aionif.calls.submit import plan_of
 from aionif.core.native import lib
 from aionif.errors import NifArgumentError
 from aionif.process import catalog, zygote
 from aionif.process.packing import packing_of
+from aionif.process.packing_ctypes import result_elsewhere
 from aionif.process.remote import main_module, pack_initializer, plan_of_callable, remote_packing
 from aionif.process.setup import Setup
 
@@ -53,6 +55,8 @@ def plan_in_process(
 ) -> tuple[Plan, Packing]:
     """Return a function's plan, known to worker processes, and how its arguments get there."""
     plan = plan_of_any(fn)
+    if plan.address and plan.ctype is None:
+        plan = of_ctypes.bind(fn, result_elsewhere)
     warm = pools.warm if policy.sandbox is None else None
     if not plan.address:
         return plan, remote_packing(fn, plan, policy, warm)

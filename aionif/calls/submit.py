@@ -32,7 +32,7 @@ from aionif.errors.checks import check_seconds
 from aionif.loops.port import Port, function_names
 from aionif.policy import ENDINGS, NifPolicy
 from aionif.process import zygote
-from aionif.process.packed import Packed, Packing
+from aionif.process.packed import Later, Packed, Packing
 from aionif.sealing.seal import refusal as seal_refusal
 from aionif.telemetry.failures import call_failed
 
@@ -247,6 +247,8 @@ def converted(
     """Return the result as the caller gets it; answer: the slot, or what came with it."""
     if route.unpack is not None:
         result = route.unpack(result, arguments, answer)
+        if type(result) is Later:
+            result = result.here()
     finish = route.plan.finish
     return result if finish is None else finish(result, given)
 

@@ -10,6 +10,7 @@
     +-- NifTimeout               also TimeoutError
     +-- NifLimitExceeded         a resource limit of the policy
     +-- NifWorkerLost            the worker process died for no reason of its own
+    +-- NifRemoteError           a callable in a sealed worker raised what is not built in
     +-- NifRejected              not accepted: queue full, breaker open, too many threads retired
     +-- NifClosed                the executor, session or library is closed
     +-- NifArgumentError         also TypeError and ValueError; nothing was submitted
@@ -44,6 +45,7 @@ from aionif.errors.crashes import (
 )
 from aionif.errors.losses import NifLimitExceeded, NifTimeout, NifWorkerLost
 from aionif.errors.refusals import NifArgumentError, NifClosed, NifRejected
+from aionif.errors.remote import NifRemoteError
 
 __all__ = (
     "CrashReport",
@@ -57,6 +59,7 @@ __all__ = (
     "NifLimitExceeded",
     "NifPanic",
     "NifRejected",
+    "NifRemoteError",
     "NifSignal",
     "NifStackOverflow",
     "NifSyscallDenied",

@@ -18,15 +18,20 @@ import runpy
 import sys
 import traceback
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("prepare", "run", "run_each", "warm")
 
 ERROR, ELSEWHERE = 1 << 61, 1 << 62  # in what `run` returns
+PLAIN = 1 << 63  # in the length that it is given: the reply must not be a pickle
 _MAIN = "__mp_main__"
 
 _main: dict[str, str] = {}  # how to run the parent's main module
 _message: Any = None
+_plain: Any = None
 
 
 def warm(wanted: dict[str, Any]) -> None:
@@ -40,7 +45,8 @@ def warm(wanted: dict[str, Any]) -> None:
     try:
         os.close(-1)
     except OSError as error:
-        _failure(error)
+        for side in (_Pickled, _Plain):
+            _failure(error, side)
 
 
 def prepare(wanted: dict[str, Any]) -> None:
@@ -59,12 +65,18 @@ def prepare(wanted: dict[str, Any]) -> None:
 
 
 def _load(wanted: dict[str, Any]) -> None:
-    global _message  # noqa: PLW0603 - once a process
+    global _message, _plain  # noqa: PLW0603 - once a process
     if _message is None:
-        spec = importlib.util.spec_from_file_location("aionif.process.message", wanted["message"])
-        _message = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-        spec.loader.exec_module(_message)  # type: ignore[union-attr]
+        _message = _load_alone("message", wanted)
+        _plain = _load_alone("plain", wanted)
         _main.update(wanted.get("main", {}))
+
+
+def _load_alone(name: str, wanted: dict[str, Any]) -> Any:
+    spec = importlib.util.spec_from_file_location(f"aionif.process.{name}", wanted[name])
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
 
 
 def _read(memory: Any) -> Any:
@@ -97,22 +109,24 @@ def run(  # noqa: PLR0913, PLR0917 - what the call came with
     """Run the callable in the request; return what to tell the parent of the reply."""
     _load(wanted)
     ffi = core.ffi
+    side: type[_Pickled] = _Plain if length & PLAIN else _Pickled
     kind = 0
     try:
-        function, arguments, context = _read(ffi.buffer(ffi.cast("char *", request), length))
+        memory = ffi.buffer(ffi.cast("char *", request), length & ~PLAIN)
+        function, arguments, context = _read(memory)
         try:
             result = _in_context(function, arguments, context)
         except BaseException as error:  # noqa: BLE001 - carried to the parent, whatever it is
-            kind, answer = ERROR, _failure(error)
+            kind, answer = ERROR, _failure(error, side)
         else:
-            answer = _pickled(result)
-    except _UnpicklableError as error:
-        kind, answer = ERROR, _message.Message(("unpicklable", error.shown, error.problem))
+            answer = side.of_result(result)
+    except _UnsentError as error:
+        kind, answer = ERROR, side.of((side.refusal, error.shown, error.problem))
     except BaseException as error:  # noqa: BLE001 - the request itself
-        kind, answer = ERROR, _message.Message(("unreadable", repr(error), _text_of(error)))
+        kind, answer = ERROR, side.of(("unreadable", repr(error), _text_of(error)))
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-    return kind | _send(core, file, answer, reply)
+    return kind | _send(core, file, side, answer, reply)
 
 
 def run_each(function: Any, pieces: list[tuple[Any, ...]]) -> list[Any]:
@@ -135,38 +149,93 @@ def _in_context(
     return context.run(call)
 
 
-class _UnpicklableError(Exception):
-    def __init__(self, value: object, problem: BaseException) -> None:
+class _UnsentError(Exception):
+    def __init__(self, value: object, problem: str) -> None:
         super().__init__()
-        self.shown = repr(value)[:200]
-        self.problem = f"{type(problem).__name__}: {problem}"
+        self.shown = _text_from(repr, value)[:200]
+        self.problem = problem
 
 
-def _pickled(result: Any) -> Any:
+class _Pickled:
+    """Replies to a parent that trusts this process."""
+
+    refusal = "unpicklable"
+
+    @staticmethod
+    def of(value: Any) -> Any:
+        return _message.Message(value)
+
+    @classmethod
+    def of_result(cls, result: Any) -> Any:
+        try:
+            return cls.of(result)
+        except Exception as problem:
+            raise _UnsentError(result, f"{type(problem).__name__}: {problem}") from problem
+
+    @classmethod
+    def of_error(cls, error: BaseException, text: str) -> Any:
+        try:
+            message = cls.of(("raised", error, text))
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own: some pickle, and can't be read back
+        except Exception:  # noqa: BLE001 - pickling runs anybody's code
+            message = cls.of(("strange", f"{type(error).__qualname__}: {error}", text))
+        return message
+
+
+class _Plain(_Pickled):
+    """Replies to one that takes plain data and nothing else."""
+
+    refusal = "unplain"
+
+    @staticmethod
+    def of(value: Any) -> Any:
+        stream, buffers = _plain.encode(value)
+        return _message.Laid([stream], buffers)
+
+    @classmethod
+    def of_result(cls, result: Any) -> Any:
+        try:
+            return cls.of(result)
+        except _plain.UnplainError as problem:
+            raise _UnsentError(result, str(problem)) from problem
+
+    @classmethod
+    def of_error(cls, error: BaseException, text: str) -> Any:
+        kind = type(error)
+        name = kind.__qualname__
+        if kind.__module__ != "builtins":
+            name = f"{kind.__module__}.{name}"
+        notes = [note for note in getattr(error, "__notes__", ()) if type(note) is str]
+        said: dict[str, Any] = {"notes": notes, "text": _text_from(str, error)}
+        if isinstance(error, ImportError):
+            said |= {"name": error.name, "path": error.path}
+        arguments = error.__reduce__()[1] if isinstance(error, OSError) else error.args
+        try:
+            return cls.of(("raised", name, text, {**said, "arguments": arguments}))
+        except Exception:  # noqa: BLE001 - of a subclass, or what it was given is not plain
+            return cls.of(("raised", name, text, {"notes": notes, "text": _text_from(str, error)}))
+
+
+def _text_from(show: Callable[[Any], str], value: object) -> str:
     try:
-        return _message.Message(result)
-    except Exception as problem:
-        raise _UnpicklableError(result, problem) from problem
+        return show(value) + ""  # not of a subclass
+    except Exception as problem:  # noqa: BLE001 - anybody's code
+        return f"<it can't be shown: {type(problem).__name__}>"
 
 
 def _text_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _failure(error: BaseException) -> Any:
+def _failure(error: BaseException, side: type[_Pickled]) -> Any:
     text = _text_of(error)
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-        return _message.Message(("exit", status, text))
-    try:
-        message = _message.Message(("raised", error, text))
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own: some pickle, and can't be read back
-    except Exception:  # noqa: BLE001 - pickling runs anybody's code
-        message = _message.Message(("strange", f"{type(error).__qualname__}: {error}", text))
-    return message
+        return side.of(("exit", int(status), text))
+    return side.of_error(error, text)
 
 
-def _send(core: Any, file: int, message: Any, reply: int) -> int:
+def _send(core: Any, file: int, side: type[_Pickled], message: Any, reply: int) -> int:
     """Write the reply to the call's block, or to memory for large ones; return which, and how long.
 
     file: for large ones, where their size is not limited.
@@ -184,6 +253,6 @@ def _send(core: Any, file: int, message: Any, reply: int) -> int:
                 message.write(ffi.buffer(ffi.cast("char *", place), message.size))
             lib.aionif_child_lend()
             return ELSEWHERE
-        kind, message = ERROR, _message.Message(("too large", message.size, ""))
+        kind, message = ERROR, side.of(("too large", message.size, ""))
     message.write(ffi.buffer(ffi.cast("char *", reply + head), room))
     return kind | int(head + message.size)

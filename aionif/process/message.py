@@ -1,11 +1,11 @@
-"""Pickles with their buffers beside them, laid out in memory that two processes share.
+"""Streams with their buffers beside them, laid out in memory that two processes share.
 
-    pickle's length, number of buffers | length and writability of each | pickle | buffers
+    stream's length, number of buffers | length and writability of each | stream | buffers
 
-Pickle protocol 5 leaves large buffers (of numpy arrays, bytearrays) out of the stream; they are
-written here once, and read once on the other side into memory of its own. So neither side's
-objects lie in memory that the other can still write to. Imports nothing of the package, as workers
-load it too.
+The stream is a pickle, or `plain` data. Pickle protocol 5 leaves large buffers (of numpy arrays,
+bytearrays) out of it, and so does plain data; they are written here once, and read once on the
+other side into memory of its own. So neither side's objects lie in memory that the other can still
+write to. Imports nothing of the package, as workers load it too.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ if TYPE_CHECKING:
 
     FindClass = Callable[[str, str], Any]
 
-__all__ = ("Message", "read", "read_file")
+__all__ = ("Laid", "Message", "read", "read_file", "split", "split_file", "stream_size")
 
 _HEAD = struct.Struct("<QQ")
 _EACH = struct.Struct("<QQ")
 _ALIGNMENT = 64
 _LONG = 1 << 16
 _AT_ONCE = 1024  # pieces: IOV_MAX
+_NO_END = 1 << 62
 
 
-class Message:
-    """An object that was pickled, and how many bytes it takes: `size`."""
+class Laid:
+    """A stream and its buffers, and how many bytes they take: `size`.
 
-    def __init__(self, value: Any) -> None:
-        buffers: list[pickle.PickleBuffer] = []
-        pieces = (_pickle_long if _is_long(value) else _pickle)(value, buffers.append)
+    pieces: of the stream. buffers: objects with the buffer protocol, contiguous.
+    """
+
+    def __init__(self, pieces: list[Any], buffers: list[Any]) -> None:
         length = sum(map(len, pieces))
         self.size = _HEAD.size + length
         if not buffers:
-            self._pieces: list[bytes | memoryview] = [_HEAD.pack(length, 0), *pieces]
+            self._pieces: list[Any] = [_HEAD.pack(length, 0), *pieces]
             return
-        views = [buffer.raw() for buffer in buffers]
+        views = [memoryview(buffer) for buffer in buffers]
         self._pieces = [_HEAD.pack(length, len(views))]
         self._pieces += [_EACH.pack(view.nbytes, not view.readonly) for view in views]
         self._pieces += pieces
@@ -54,7 +56,13 @@ class Message:
 
     def write(self, memory: Any) -> None:
         """Write it to the start of a writable buffer."""
-        memory[: self.size] = b"".join(self._pieces)
+        if self.size < _LONG:
+            memory[: self.size] = b"".join(self._pieces)
+            return
+        at = 0
+        for piece in self._pieces:
+            memory[at : at + len(piece)] = piece
+            at += len(piece)
 
     def write_file(self, descriptor: int) -> None:
         """Write it to the start of a file. Of new memory no page is mapped here, nor cleared."""
@@ -67,6 +75,15 @@ class Message:
                 written -= len(pieces.pop(0))
             if written:
                 pieces[0] = pieces[0][written:]
+
+
+class Message(Laid):
+    """An object that was pickled."""
+
+    def __init__(self, value: Any) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        pieces = (_pickle_long if _is_long(value) else _pickle)(value, buffers.append)
+        super().__init__(pieces, [buffer.raw() for buffer in buffers])
 
 
 def _pickle(value: Any, take_buffer: Callable[[pickle.PickleBuffer], Any]) -> list[bytes]:
@@ -99,15 +116,29 @@ def read(memory: Any, find_class: FindClass | None = None) -> Any:
     Raises:
         ValueError: the lengths are those of no message. Also whatever unpickling raises.
     """
-    start, length, places = _layout(memory, len(memory))
-    view = memoryview(memory)
-    stream = view[start : start + length]
-    buffers = [
-        (bytearray if writable else bytes)(view[at : at + size]) for at, size, writable in places
-    ]
+    stream, buffers = split(memory)
     if find_class is None:
         return pickle.loads(stream, buffers=buffers)  # noqa: S301 - from our own worker, or parent
     return _load(io.BytesIO(stream), buffers, find_class)
+
+
+def split(memory: Any, most: int = _NO_END) -> tuple[memoryview, list[bytes | bytearray]]:
+    """Return the stream, where it is, and copies of its buffers, of which there may be `most`.
+
+    Raises:
+        ValueError: the lengths are those of no message.
+    """
+    start, length, places = _layout(memory, len(memory), most)
+    view = memoryview(memory)
+    buffers = [
+        (bytearray if writable else bytes)(view[at : at + size]) for at, size, writable in places
+    ]
+    return view[start : start + length], buffers
+
+
+def stream_size(memory: Any) -> int:
+    """Return how long the stream of a message says it is."""
+    return int(_HEAD.unpack_from(memory, 0)[0])
 
 
 def read_file(file: BufferedReader, size: int, find_class: FindClass) -> Any:
@@ -115,20 +146,34 @@ def read_file(file: BufferedReader, size: int, find_class: FindClass) -> Any:
 
     Long strings of bytes are read to where they stay. Raises as `read` does.
     """
-    file.seek(0)
-    head = file.read(_HEAD.size)
-    _, count = _HEAD.unpack(head)
-    start, _, places = _layout(head + file.read(min(count * _EACH.size, size)), size)
+    start, _, places = _file_layout(file, size, _NO_END)
     buffers = [_read_buffer(file, *place) for place in places]
     file.seek(start)
     return _load(file, buffers, find_class)
 
 
-def _layout(memory: Any, size: int) -> tuple[int, int, list[tuple[int, int, int]]]:
+def split_file(file: BufferedReader, size: int, most: int) -> tuple[bytes, list[bytes | bytearray]]:
+    """Return copies of a stream in a file and of its buffers; see `split` and `read_file`."""
+    start, length, places = _file_layout(file, size, most)
+    stream = _read_buffer(file, start, length, 0)
+    return bytes(stream), [_read_buffer(file, *place) for place in places]
+
+
+def _file_layout(
+    file: BufferedReader, size: int, most: int
+) -> tuple[int, int, list[tuple[int, int, int]]]:
+    file.seek(0)
+    head = file.read(_HEAD.size)
+    _, count = _HEAD.unpack(head)
+    rest = min(count * _EACH.size, size) if count <= most else 0
+    return _layout(head + file.read(rest), size, most)
+
+
+def _layout(memory: Any, size: int, most: int) -> tuple[int, int, list[tuple[int, int, int]]]:
     """Return where the pickle begins, its length, and the place of each buffer."""
     length, count = _HEAD.unpack_from(memory, 0)
     start = _HEAD.size + count * _EACH.size
-    if start > size:
+    if start > size or count > most:
         raise ValueError("a message with more buffers than it can hold")
     if start + length > size:
         raise ValueError("a message longer than its memory")

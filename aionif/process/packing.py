@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import _cffi_backend as backend
 
@@ -26,7 +26,15 @@ from aionif.errors import NifArgumentError
 from aionif.memory import shared
 from aionif.memory.arena import SIZE, Block
 from aionif.process.packed import Packed, Packing
-from aionif.system.processor import HERE
+from aionif.process.packing_ctypes import pack_ctypes
+from aionif.process.pointers import (
+    is_address,
+    is_foreign_address,
+    refuse_callback,
+    refuse_inside,
+    refuse_pointer,
+    refuse_result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,18 +47,16 @@ _OWNERS = (
     getattr(backend, "__CDataOwn"),
     getattr(backend, "__CDataFromBuf"),
 )
-# What is outside is not an address: a flag, a small number.
-_LOWEST, _HIGHEST = 1 << 16, HERE.end_of_addresses
-
 _Span = tuple[int, int, int, bool]  # here, there, bytes, whether it can be written to for certain
 
 
 def packing_of(plan: Plan, warm: shared.Warm | None, *, is_session: bool) -> Packing:
     """Return how calls of `plan` get their memory across."""
     if plan.ctype is None:
-        pack_ctypes = partial(_pack_ctypes, is_session)
-        return Packing(_packer(plan, pack_ctypes, warm), _unpack)
+        return Packing(_packer(plan, partial(pack_ctypes, is_session), warm), _unpack)
     ctype = plan.ctype
+    if ctype.result.kind == "function":
+        refuse_result(plan.name, "a function pointer", "Declare it to return void *.")
     needs = (
         ctype.ellipsis
         or result_memory(shape_of(ctype.result))
@@ -154,7 +160,7 @@ def _pack_cffi(expected: Any, argument: Any, packer: _Packer, is_session: bool) 
         _check_inside(argument, ctype, is_session)
         return argument
     if ctype.kind == "function":
-        return argument if int(ffi.cast("uintptr_t", argument)) == 0 else _refuse_callback(argument)
+        return argument if int(ffi.cast("uintptr_t", argument)) == 0 else refuse_callback(argument)
     if ctype.kind not in ("pointer", "array"):
         return argument
     return _pack_pointer(expected, argument, ctype, packer, is_session)
@@ -168,7 +174,7 @@ def _pack_pointer(
     is_session: bool,  # noqa: FBT001
 ) -> Any:
     address = int(ffi.cast("uintptr_t", argument))
-    if not _LOWEST <= address < _HIGHEST:
+    if not is_address(address):
         return argument
     size = _size_behind(argument, ctype)
     if size is None:
@@ -178,7 +184,7 @@ def _pack_pointer(
             return argument
         if is_session:
             return argument
-        _refuse_pointer(argument)
+        refuse_pointer(argument)
     _check_inside(argument, ctype, is_session)
     there = packer.add(address, size, writable=not packer.is_readonly)
     target = expected if expected is not None else ctype
@@ -229,13 +235,8 @@ def _check_inside(argument: Any, ctype: Any, is_session: bool) -> None:  # noqa:
 def _check_value(value: Any, ctype: Any) -> None:
     if ctype.kind in ("pointer", "function"):
         address = int(ffi.cast("uintptr_t", value))
-        if _LOWEST <= address < _HIGHEST and shared.find(address, 1) is None:
-            raise NifArgumentError(
-                argument="args",
-                value=value,
-                problem="is a pointer inside a struct or array, which another process can't follow",
-                remedy="Put what it points to into an aionif.Buffer, and store its address.",
-            )
+        if is_foreign_address(address):
+            refuse_inside(value)
     elif ctype.kind in ("struct", "union"):
         for name, field in ctype.fields or ():
             if _holds_pointers(field.type):
@@ -243,73 +244,3 @@ def _check_value(value: Any, ctype: Any) -> None:
     elif ctype.kind == "array" and _holds_pointers(ctype.item):
         for item in value:
             _check_value(item, ctype.item)
-
-
-def _refuse_callback(argument: Any) -> NoReturn:
-    raise NifArgumentError(
-        argument="args",
-        value=argument,
-        problem="is a function of this process, which a worker process can't call",
-        remedy='Run it with isolation="thread", or call a function that takes no callback.',
-    )
-
-
-def _refuse_pointer(argument: Any) -> NoReturn:
-    raise NifArgumentError(
-        argument="args",
-        value=argument,
-        problem="points to memory of unknown size, which can't be passed to another process",
-        remedy="Pass bytes, ffi.new memory or an aionif.Buffer; a pointer that a worker returned "
-        "is valid in the session it came from.",
-    )
-
-
-# ---- ctypes ----
-
-_DATA = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)  # noqa: SLF001
-_NOT_KNOWN = object()
-_CONVERTED: Any = type(ctypes.byref(ctypes.c_int()))
-_TAG = len("<cparam '")  # in the repr: nothing else tells a pointer from a value
-_POINTER: Any = type(ctypes.POINTER(ctypes.c_int)()).__mro__[1]
-
-
-def _pack_ctypes(is_session: bool, _index: int, argument: Any, given: Any, packer: _Packer) -> Any:  # noqa: FBT001
-    if isinstance(argument, ctypes._CFuncPtr):  # type: ignore[attr-defined] # noqa: SLF001
-        return _refuse_callback(argument)
-    if isinstance(argument, _CONVERTED) and repr(argument)[_TAG] not in "PzZ":
-        return argument  # by value
-    target = _target_of(argument, given)
-    if target is None:
-        return argument
-    if isinstance(target, bytes):
-        here = ctypes.cast(ctypes.c_char_p(target), ctypes.c_void_p).value or 0
-        return ctypes.c_void_p(packer.add(here, len(target) + 1, writable=False))
-    if isinstance(target, _DATA):
-        here, size = ctypes.addressof(target), ctypes.sizeof(target)
-        packer.keep.append(target)  # it is written to when the call has returned
-        return ctypes.c_void_p(packer.add(here, size, writable=True))
-    return argument if is_session else _check_ctypes_pointer(argument, given)
-
-
-def _target_of(argument: Any, given: Any) -> Any:
-    """Return what an argument points to; None: it is not a pointer, or a null one."""
-    if isinstance(given, ctypes.c_char_p):
-        return given.value
-    if isinstance(argument, _POINTER):
-        return argument.contents if argument else None
-    if isinstance(argument, _CONVERTED):
-        if isinstance(given, str):
-            return ctypes.create_unicode_buffer(given)
-        target = argument._obj  # noqa: SLF001 - there is no other way to what it keeps
-        if isinstance(target, _POINTER):
-            return target.contents if target else None
-        return _NOT_KNOWN if target is None or isinstance(target, int) else target
-    return argument if isinstance(argument, (bytes, ctypes.Array)) else None
-
-
-def _check_ctypes_pointer(argument: Any, given: Any) -> Any:
-    address = given.value if isinstance(given, ctypes.c_void_p) else given
-    if address is None or (isinstance(address, int) and not _LOWEST <= address < _HIGHEST):
-        return argument
-    known = isinstance(address, int) and shared.find(address, 1) is not None
-    return argument if known else _refuse_pointer(given)

@@ -3,16 +3,13 @@
 To the core such a call is one of a native function that the catalog has from the beginning; its
 argument is a pickle. So deadlines, cancellation, crashes and limits are those of any other call.
 
-Results are unpickled here. A worker that is under somebody else's control could make a pickle that
-runs code in this process: for untrusted input in native code, have the callable return bytes,
-numbers or containers of them, and set `NifPolicy(plain_results=True)`, which takes nothing else.
+What comes back is read by `replies`.
 """
 
 from __future__ import annotations
 
 import base64
 import contextvars
-import errno
 import os
 import sys
 from functools import partial
@@ -23,26 +20,17 @@ import _cffi_backend as backend
 
 from aionif.binding.plan import NifFunction, Plan
 from aionif.core.native import THUNK, ffi, lib
-from aionif.crash.report import CrashReport
-from aionif.errors import (
-    NifArgumentError,
-    NifError,
-    NifExit,
-    NifLimitExceeded,
-)
+from aionif.errors import NifArgumentError
 from aionif.memory.arena import HEADER, SIZE, Block
 from aionif.memory.shared import Memory
-from aionif.process import message
+from aionif.process import message, replies
 from aionif.process.packed import Packed, Packing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aionif.memory.shared import Warm
     from aionif.policy import NifPolicy
 
 __all__ = (
-    "RemoteTraceback",
     "lives_on",
     "main_module",
     "pack_initializer",
@@ -50,23 +38,8 @@ __all__ = (
     "remote_packing",
 )
 
-_ERROR, _ELSEWHERE = 1 << 61, 1 << 62  # as in _child_python
-_LENGTH = (1 << 32) - 1
-_PLAIN = frozenset({"builtins.set", "builtins.frozenset", "builtins.bytearray", "builtins.complex"})
-
 _TYPE = ffi.typeof("int64_t(*)(uint64_t, uint64_t, uint64_t)")
 _plans: dict[str, Plan] = {}
-
-
-class RemoteTraceback(Exception):  # noqa: N818 - it is the cause of one, not one of its own
-    """The traceback of an exception in a worker process; the cause of the exception here."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text}"""'
 
 
 def plan_of_callable(function: Any) -> Plan:
@@ -107,6 +80,7 @@ def _explain(arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentE
 
 def remote_packing(function: Any, plan: Plan, policy: NifPolicy, warm: Warm | None) -> Packing:
     """Return how calls of a Python callable get across."""
+    asked = replies.PLAIN if policy.has_plain_results else 0
 
     def pack(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         message = _pickled(function, arguments)
@@ -120,13 +94,13 @@ def remote_packing(function: Any, plan: Plan, policy: NifPolicy, warm: Warm | No
             packed_block.grant(keep.number, writable=False)
             keep.write(message.write_file, message.write)
             address = keep.address
-        packed = Packed((address, message.size, packed_block.address))
+        packed = Packed((address, message.size | asked, packed_block.address))
         packed.block = packed_block
         packed.keep = (keep, arguments)
         return packed
 
     def unpack(answer: int, packed: Any, slot: Any) -> Any:
-        return _result(answer, packed, slot.reply, plan, policy)
+        return replies.result(answer, packed, slot.reply, plan, policy)
 
     return Packing(pack, unpack, is_python=True)
 
@@ -149,123 +123,6 @@ def _is_at_fault(function: Any) -> bool:
     except Exception:  # noqa: BLE001 - pickling runs anybody's code
         return True
     return False
-
-
-# ---- results ----
-
-
-def _result(answer: int, packed: Any, reply: Any, plan: Plan, policy: NifPolicy) -> Any:
-    finder = _only_plain if policy.plain_results else _find
-    most = policy.limits.result_size
-    try:
-        if answer & _ELSEWHERE:
-            value = _read_large(reply, finder)
-        else:
-            length = min((answer & _LENGTH) - HEADER, SIZE - HEADER)
-            start = ffi.cast("char *", packed.block.address + HEADER)
-            value = message.read(ffi.buffer(start, _allowed(max(length, 0), most)), finder)
-        if answer & _ERROR:
-            kind, what, text = value
-    except _TooLargeError as problem:
-        raise NifLimitExceeded(limit="result_size", allowed=most, **_where(plan)) from problem
-    except Exception as problem:
-        raise NifArgumentError(
-            argument="result",
-            problem=f"of the worker can't be read: {type(problem).__name__}: {problem}",
-            remedy="Return what pickle can copy, and what can be imported here.",
-            **_where(plan),
-        ) from problem
-    if answer & _ERROR:
-        _raise(str(kind), what, str(text), plan, policy)
-    return value
-
-
-class _TooLargeError(Exception):
-    pass
-
-
-def _allowed(size: int, most: int | None) -> int:
-    if most is not None and size > most:
-        raise _TooLargeError(f"{size} bytes")
-    return size
-
-
-def _read_large(reply: Any, finder: Callable[[str, str], Any]) -> Any:
-    """Read what the worker wrote to the memory it was given. It may go on writing."""
-    if reply == ffi.NULL:
-        raise ValueError("the memory it is said to be in was not free")
-    try:
-        with open(lib.aionif_reply_descriptor(reply), "rb", closefd=False) as file:
-            return message.read_file(file, os.fstat(file.fileno()).st_size, finder)
-    finally:
-        lib.aionif_reply_give_back(reply)
-
-
-def _find(module: str, name: str) -> Any:
-    if module != "__mp_main__":
-        return None
-    value: Any = sys.modules["__main__"]
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _only_plain(module: str, name: str) -> Any:
-    if f"{module}.{name}" in _PLAIN:
-        return None
-    raise ValueError(f"{module}.{name} does not hold plain data, and the policy takes nothing else")
-
-
-def _where(plan: Plan) -> dict[str, Any]:
-    return {"function": plan.name, "library": plan.library, "tier": "process"}
-
-
-def _raise(kind: str, what: Any, text: str, plan: Plan, policy: NifPolicy) -> None:
-    cause = RemoteTraceback(text)
-    if kind == "raised" and isinstance(what, BaseException):
-        limit = _limit_behind(what, policy)
-        if limit is None:
-            raise what from cause
-        raise NifLimitExceeded(
-            limit=limit, allowed=getattr(policy.limits, limit), **_where(plan)
-        ) from what
-    if kind == "too large":
-        raise NifLimitExceeded(
-            limit="result_size", allowed=policy.limits.result_size, **_where(plan)
-        )
-    if kind == "exit":
-        report = CrashReport(message=f"sys.exit({what})")
-        raise NifExit(status=int(what), report=report, **_where(plan)) from cause
-    problems = {
-        "unpicklable": f"can't be pickled: {text}",
-        "unreadable": "can't be read in the worker",
-        "strange": "is an exception that can't be pickled",
-    }
-    remedy = "Use functions, arguments and results that pickle can copy."
-    if kind == "unreadable" and policy.sandbox is not None:
-        remedy = "Its modules must be imported before the seal: NifExecutor(preload=(...))."
-    error: NifError = NifArgumentError(
-        argument="fn" if kind == "unreadable" else "result",
-        value=what,
-        problem=problems.get(kind, "is of an unknown kind"),
-        remedy=remedy,
-        **_where(plan),
-    )
-    raise error from cause
-
-
-def _limit_behind(error: BaseException, policy: NifPolicy) -> str | None:
-    limits = policy.limits
-    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
-    if limits.address_space is not None and (
-        isinstance(error, MemoryError) or number == errno.ENOMEM
-    ):
-        return "address_space"
-    if limits.open_files is not None and number == errno.EMFILE:
-        return "open_files"
-    if limits.file_size is not None and number == errno.EFBIG:
-        return "file_size"
-    return None
 
 
 # ---- what goes along ----

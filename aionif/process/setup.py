@@ -39,6 +39,7 @@ class Setup:
             "path": sys.path,
             "python_side": str(here.with_name("child_python.py")),
             "message": str(here.with_name("message.py")),
+            "plain": str(here.with_name("plain.py")),
             "main": dict(self.main),
             "python": told,
         }

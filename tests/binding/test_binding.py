@@ -369,6 +369,14 @@ def test_ctypes_buffers(c: ctypes.CDLL, call: Callable[..., Any]) -> None:
     assert call(c.sum_bytes, ctypes.create_string_buffer(b"\1\2\3"), 3, SLOW) == 6
 
 
+def test_ctypes_pointers(c: ctypes.CDLL, call: Callable[..., Any]) -> None:
+    for kind in (None, ctypes.c_void_p, ctypes.POINTER(Point)):
+        if kind is not None:
+            c.dot.argtypes = [kind, kind, ctypes.c_int]
+        for one in (ctypes.byref(Point(2, 3)), ctypes.pointer(Point(2, 3))):
+            assert call(c.dot, one, ctypes.pointer(Point(5, 7)), SLOW) == 31
+
+
 def test_ctypes_structures(c: ctypes.CDLL, call: Callable[..., Any]) -> None:
     c.mirror.argtypes, c.mirror.restype = [Point], Point
     point = call(c.mirror, Point(1, 2))

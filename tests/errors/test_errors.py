@@ -26,6 +26,7 @@ from aionif.errors import (
     NifLimitExceeded,
     NifPanic,
     NifRejected,
+    NifRemoteError,
     NifSignal,
     NifStackOverflow,
     NifSyscallDenied,
@@ -95,6 +96,7 @@ FULL = (
         remedy="Restart the process.",
         retry_after=2.5,
     ),
+    NifRemoteError(**CALL, type_name="app.Bad", text="so it is", traceback="Traceback ..."),
     NifClosed(**CALL, resource="session"),
     NifArgumentError(
         **CALL, argument="timeout", value=-1.5, problem="is negative", remedy="Give seconds."
@@ -123,6 +125,7 @@ BARE = (
     NifLimitExceeded(limit="cpu"),
     NifWorkerLost(),
     NifRejected(),
+    NifRemoteError(type_name="Other"),
     NifClosed(),
     NifArgumentError(argument=0),
     NifCancelled(),
@@ -259,6 +262,11 @@ MESSAGES = {
     "NifLimitExceeded": (
         "the call exceeded its memory limit of 65536\n"
         "Raise the memory limit in the policy, or give the function less to do."
+    ),
+    "NifRemoteError": (
+        "the callable raised app.Bad: so it is\n"
+        "exc.traceback shows where; have it raise a built-in exception with plain arguments to get "
+        'that, or set NifPolicy(results="pickle") if you trust all that runs in the worker.'
     ),
     "NifWorkerLost": (
         "worker process 77 was lost (killed by SIGKILL)\n"

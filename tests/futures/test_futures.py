@@ -27,7 +27,7 @@ import pytest
 
 import aionif
 from aionif.futures import NifProcessPoolExecutor
-from aionif.process.remote import RemoteTraceback
+from aionif.process.remote_errors import RemoteTraceback
 from tests.support import DEADLINE, remote, wait_until
 from tests.support.workers import workers_of
 

@@ -20,7 +20,7 @@ from aionif import (
     NifWorkerLost,
     Sandbox,
 )
-from aionif.process import remote as parent_side
+from aionif.process import replies as parent_side
 from tests.support import gather, holdings, remote, run_on
 
 if TYPE_CHECKING:

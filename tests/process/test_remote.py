@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import operator
+import os
 import signal
 import sys
+from array import array
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import numpy as np
 import pytest
 
@@ -15,23 +20,28 @@ from aionif import (
     NifExecutor,
     NifExit,
     NifPolicy,
+    NifRemoteError,
     NifSignal,
     NifTimeout,
+    Sandbox,
 )
-from tests.support import gather, remote, run_on
+from aionif.process.remote_errors import RemoteTraceback
+from tests.support import gather, holdings, remote, run_on, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def with_executor(function: Callable[..., Any], **settings: Any) -> Any:
+def with_executor(
+    function: Callable[..., Any], *, backend: str = "asyncio", **settings: Any
+) -> Any:
     settings = {"max_workers": 1, **settings}
 
     async def main() -> Any:
         async with NifExecutor(isolation="process", **settings) as executor:
             return await function(executor)
 
-    return run_on("asyncio", main)
+    return run_on(backend, main)
 
 
 def test_results(backend: str) -> None:
@@ -159,10 +169,148 @@ def test_plain_results_alone() -> None:
             1: {b"a"},
             2: (1.5, None),
         }
-        with pytest.raises(NifArgumentError, match="does not hold plain data"):
+        with pytest.raises(NifArgumentError, match=r"it holds operator.attrgetter") as error:
             await executor.execute_nif(operator.attrgetter, "real")
+        assert 'results="pickle"' in error.value.remedy
+        assert error.value.argument == "result"
 
-    with_executor(main, policy=NifPolicy(plain_results=True))
+    with_executor(main, policy=NifPolicy(results="plain"))
+
+
+PLAIN = pytest.mark.parametrize(
+    "policy",
+    [NifPolicy(results="plain"), NifPolicy(sandbox=Sandbox.compute(mode="best_effort"))],
+    ids=["plain", "sealed"],
+)
+
+
+@PLAIN
+def test_plain_values_come_back_as_they_are(policy: NifPolicy, backend: str) -> None:
+    small = [None, True, 0, -1, 1 << 70, 1.5, 2j, "text", "\ud800", b"", bytearray(b"x"), (), [()]]
+    large = [b"x" * 100_000, bytearray(100_000), "y" * 100_000, list(range(5000)), {1: [2] * 999}]
+    values = [*small, *large, set(range(99)), frozenset({(1, 2)}), array("d", [1.5]), small]
+
+    async def main(executor: NifExecutor) -> None:
+        for value in values:
+            result = await executor.execute_nif(remote.echo, value)
+            assert result == value
+            assert type(result) is type(value)
+
+    with_executor(main, policy=policy, preload=("tests.support.remote",), backend=backend)
+
+
+@PLAIN
+@pytest.mark.parametrize("count", [3, 100_000])
+def test_plain_arrays_come_back_and_are_ours(policy: NifPolicy, count: int) -> None:
+    arrays = [
+        np.arange(count, dtype=np.float32),
+        np.asfortranarray(np.arange(2.0 * count).reshape(2, count)),
+        np.arange(count) % 2 == 0,
+        np.arange(2 * count)[::2],
+        np.array(3),
+    ]
+
+    async def main(executor: NifExecutor) -> None:
+        for sent in arrays:
+            back = await executor.execute_nif(remote.echo, sent)
+            assert (back == sent).all()
+            assert (back.dtype, back.shape) == (sent.dtype, sent.shape)
+            assert back.flags.f_contiguous
+            back[...] = 0  # it is ours
+
+    with_executor(main, policy=policy, preload=("tests.support.remote", "numpy"))
+
+
+ERRORS: list[tuple[Any, tuple[Any, ...], Exception]] = [
+    (remote.fail, ("what happened",), ValueError("what happened")),
+    (operator.getitem, ({}, "key"), KeyError("key")),
+    (operator.truediv, (1, 0), ZeroDivisionError("division by zero")),
+    (os.close, (-1,), OSError(errno.EBADF, os.strerror(errno.EBADF))),
+    (os.stat, ("/nowhere",), FileNotFoundError(2, os.strerror(2), "/nowhere")),
+    (bytes.decode, (b"\xff",), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")),
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "expected"), ERRORS, ids=str)
+def test_built_in_exceptions_come_as_they_are(
+    function: Any, arguments: tuple[Any, ...], expected: Exception
+) -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(type(expected)) as error:
+            await executor.execute_nif(function, *arguments)
+        assert type(error.value) is type(expected)
+        assert (error.value.args, str(error.value)) == (expected.args, str(expected))
+        assert isinstance(error.value.__cause__, RemoteTraceback)
+        assert type(expected).__name__ in str(error.value.__cause__)
+
+    with_executor(main, policy=NifPolicy(results="plain"))
+
+
+def test_what_an_import_error_and_notes_say_comes_along() -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(ModuleNotFoundError) as missing:
+            await executor.execute_nif(importlib.import_module, "no_such_module")
+        assert missing.value.name == "no_such_module"
+        with pytest.raises(RuntimeError) as noted:
+            await executor.execute_nif(remote.fail_with_a_note, "a note")
+        assert noted.value.__notes__ == ["a note"]
+
+    with_executor(main, policy=NifPolicy(results="plain"))
+
+
+def test_other_exceptions_come_as_what_is_said_of_them() -> None:
+    """Not as themselves: what does something by being raised must not be smuggled in either."""
+    names = ("KeyboardInterrupt", "GeneratorExit", "StopIteration", "SyntaxError", "BaseException")
+
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifRemoteError) as error:
+            await executor.execute_nif(remote.fail_strangely)
+        assert error.value.type_name == "tests.support.remote.StrangeError"
+        assert (error.value.text, error.value.tier) == ("1", "process")
+        assert "in fail_strangely" in error.value.traceback
+        for name in names:
+            with pytest.raises(NifRemoteError) as error:
+                await executor.execute_nif(remote.raise_named, name)
+            assert error.value.type_name == name
+        with pytest.raises(NifRemoteError) as error:
+            await executor.execute_nif(remote.fail_with, operator.attrgetter("real"))
+        assert error.value.type_name == "ValueError"
+
+    with_executor(main, policy=NifPolicy(results="plain"))
+
+
+@pytest.mark.parametrize("name", ["a_point", "an_enum", "a_subclass", "a_numpy_object", "a_circle"])
+def test_nothing_passes_for_what_it_is_not(name: str) -> None:
+    async def main(executor: NifExecutor) -> None:
+        with pytest.raises(NifArgumentError, match="can't be passed on as plain data") as error:
+            await executor.execute_nif(remote.make_unplain, name)
+        assert 'results="pickle"' in error.value.remedy
+        assert await executor.execute_nif(operator.add, 2, 3) == 5
+
+    with_executor(main, policy=NifPolicy(results="plain"))
+
+
+def test_a_sealed_worker_may_be_trusted_by_name() -> None:
+    policy = NifPolicy(sandbox=Sandbox.compute(mode="best_effort"), results="pickle")
+
+    async def main(executor: NifExecutor) -> None:
+        getter = await executor.execute_nif(operator.attrgetter, "real")
+        assert getter(5) == 5
+
+    with_executor(main, policy=policy)
+
+
+def test_who_is_cancelled_does_not_wait_for_a_result_that_is_being_read(backend: str) -> None:
+    async def main(executor: NifExecutor) -> None:
+        await executor.execute_nif(remote.repeat, b"y", 1 << 20)
+        before = holdings().descriptors
+        for delay in range(30):
+            with anyio.move_on_after(delay / 10_000):
+                await executor.execute_nif(remote.repeat, b"y", 1 << 20)
+        assert len(await executor.execute_nif(remote.repeat, b"y", 1 << 20)) == 1 << 20
+        await until(lambda: holdings().descriptors <= before + 4)  # a new worker has some
+
+    with_executor(main, policy=NifPolicy(results="plain"), backend=backend)
 
 
 _MAIN = """

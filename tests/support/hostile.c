@@ -23,8 +23,8 @@ static struct aionif__segment *find_segment(void) {
     FILE *maps = fopen("/proc/self/maps", "r");
     char line[4096];
     unsigned long start = 0;
-    while (fgets(line, sizeof line, maps) && !(strstr(line, "memfd:aionif-lane") &&
-                                               sscanf(line, "%lx", &start) == 1)) {
+    while (fgets(line, sizeof line, maps) &&
+           !(strstr(line, "memfd:aionif-lane") && sscanf(line, "%lx", &start) == 1)) {
     }
     fclose(maps);
     return (struct aionif__segment *)start;
@@ -141,6 +141,34 @@ int shrink(void) {
     return result;
 }
 
+/* Its call ends, and it goes on: it serves the lane in the worker's place, and answers the next call of
+ * a Python callable with `data`. The window need not be looked for, which takes procfs. */
+int forge_reply(uint64_t window, const char *data, size_t length, uint64_t flags) {
+    static char forged[8192];
+    enum { HEAD = (sizeof(struct aionif_block) + 63) & ~63 };
+    struct aionif__segment *segment = (struct aionif__segment *)window;
+    struct aionif__record *record = own_record(segment);
+    uint64_t one = 1;
+    memcpy(forged, data, length);
+    record->kind = 0;
+    record->result.integer[0] = 0;
+    record->state = AIONIF__FINISHED;
+    write(segment->lane.bell.descriptor, &one, sizeof one);
+    for (int i = 0;; i = (i + 1) % AIONIF__SLOTS) {
+        record = &segment->lane.records[i];
+        if ((record->state & AIONIF__STATE) == AIONIF__QUEUED) {
+            memcpy((char *)record->registers.integer[2] + HEAD, forged, length);
+            record->kind = 0;
+            record->result.integer[0] = (HEAD + length) | flags;
+            record->state = AIONIF__FINISHED;
+            write(segment->lane.bell.descriptor, &one, sizeof one);
+            struct timespec moment = {.tv_nsec = 50000000};
+            nanosleep(&moment, NULL);
+            _exit(0);
+        }
+    }
+}
+
 int leave_early(int status) { _exit(status); }
 
 /* The parent's descriptors, other workers' or the zygote's, that a worker can see: 0 is right. */
@@ -152,8 +180,8 @@ int count_foreign(void) {
         ssize_t length = readlink(path, target, sizeof target - 1);
         if (length > 0) {
             target[length] = '\0';
-            count += strstr(target, "pidfd") || strstr(target, "aionif-lane") ||
-                     strstr(target, "pipe:");
+            count +=
+                strstr(target, "pidfd") || strstr(target, "aionif-lane") || strstr(target, "pipe:");
         }
     }
     return count;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextvars
 import ctypes
 import importlib
@@ -14,7 +15,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 state: list[int] = []
@@ -72,6 +73,47 @@ def fail(text: str) -> None:
 
 def fail_strangely() -> None:
     raise StrangeError(1, 2)
+
+
+def fail_with(value: object) -> None:
+    raise ValueError(value)
+
+
+def fail_with_a_note(note: str) -> None:
+    error = RuntimeError("noted")
+    error.add_note(note)
+    raise error
+
+
+def raise_named(name: str) -> None:
+    raise getattr(builtins, name)
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Word(str):
+    __slots__ = ()
+
+
+def make_unplain(name: str) -> object:
+    """Return what is nearly plain data."""
+    import numpy as np
+
+    circle: list[object] = []
+    circle.append(circle)
+    return {
+        "a_point": Point(1),
+        "an_enum": [signal.SIGINT],
+        "a_subclass": {Word("word"): 1},
+        "a_numpy_object": np.array([1, "two", None], dtype=object),
+        "a_circle": circle,
+    }[name]
+
+
+def echo(value: object) -> object:
+    return value
 
 
 def crash(text: str) -> None:
@@ -179,7 +221,7 @@ def lend(at_once: bool) -> bytes:
     side: Any = sys.modules["aionif.process.child_python"]
     real = side._send
 
-    def lie(core: Any, _file: int, _message: Any, _reply: int) -> int:
+    def lie(core: Any, *_reply: Any) -> int:
         side._send = real
         if not at_once:
             core.lib.aionif_child_room(1)

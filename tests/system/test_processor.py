@@ -23,7 +23,7 @@ from aionif import (
 )
 from aionif.binding import of_cffi, of_ctypes
 from aionif.binding.abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
-from aionif.process import packing
+from aionif.process import pointers
 from aionif.system.processor import HERE, PROCESSORS
 from tests.support import build_library, run_on
 
@@ -66,7 +66,7 @@ def test_there_are_as_many_registers_as_the_core_keeps(processor: Processor) -> 
 def test_this_processor_has_its_facts() -> None:
     assert any(Path(loader).exists() for loader in HERE.loaders)
     top = max(int(line.split("-")[1].split()[0], 16) for line in own_mappings())
-    assert top <= HERE.end_of_addresses == packing._HIGHEST
+    assert top <= HERE.end_of_addresses == pointers._HIGHEST
 
 
 def own_mappings() -> list[str]:
