@@ -57,6 +57,15 @@ _CLONE_ELSE = 0x7E020000 | 0x2000 | 0x8000  # namespaces, PTRACE, PARENT
 _OPENS_FOR_WRITING = 0o3 | 0o100 | 0o1000 | 0o20000000  # ACCMODE, CREAT, TRUNC, TMPFILE
 _AT_EMPTY_PATH = 0x1000
 
+# linux/futex.h. Locks with priority inheritance name their owner, who may be in another process.
+_FUTEX_OP = 0x7F
+_FUTEX_OPS = (0, 1, 3, 4, 5, 9, 10)  # WAIT WAKE REQUEUE CMP_REQUEUE WAKE_OP and by bit sets
+
+# linux/posix-timers.h. A clock of another process, or of a device, is a negative number.
+_ON_CLOCKS = ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create")
+_ELSES_CLOCK = 0xFFFFFFF0
+_OWN_CLOCKS = (0xFFFFFFFA, 0xFFFFFFFE)  # of this process, this thread
+
 
 def _all(outcome: int, text: str) -> dict[str, int]:
     return dict.fromkeys(text.split(), outcome)
@@ -106,20 +115,23 @@ _BASE = Grant(
     {
         **_names("""
             brk munmap mremap madvise get_mempolicy
-            futex futex_waitv futex_wait futex_wake futex_requeue membarrier rseq set_robust_list
-            set_tid_address sched_yield sched_getaffinity getcpu
+            futex_waitv futex_wait futex_wake futex_requeue membarrier rseq set_robust_list
+            set_tid_address sched_yield getcpu
             sched_get_priority_max sched_get_priority_min
             exit exit_group restart_syscall
             getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups
             getpgrp getrlimit getrusage times sysinfo uname getrandom
             rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait
             sigaltstack pause
-            clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time
+            nanosleep gettimeofday time
             alarm getitimer setitimer
-            timer_create timer_settime timer_gettime timer_getoverrun timer_delete
+            timer_settime timer_gettime timer_getoverrun timer_delete
             read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek
             close close_range fstat dup dup2 dup3 poll ppoll select pselect6
         """),
+        **dict.fromkeys(_ON_CLOCKS, (*_only(_without(0, _ELSES_CLOCK)), *_one_of(0, *_OWN_CLOCKS))),
+        "futex": tuple(Clause(ALLOW, (Test(1, _FUTEX_OP, op),)) for op in _FUTEX_OPS),
+        "sched_getaffinity": (*_only(Test(0, _INT, 0)), *_only(_own(0))),
         "mmap": _only(_without(2, _PROT_EXEC)),
         "mprotect": _only(_without(2, _PROT_EXEC)),
         "clone": (Clause(errno(EAGAIN), (_A_THREAD,)), Clause(errno(EPERM), (_A_PROCESS,))),
@@ -147,6 +159,9 @@ _BASE = Grant(
         "openat2": errno(ENOSYS),
         "ioctl": errno(ENOTTY),
         "arch_prctl": errno(EINVAL),
+        **dict.fromkeys(_ON_CLOCKS, errno(EINVAL)),
+        "futex": errno(ENOSYS),  # as where a kernel has no priority inheritance
+        "sched_getaffinity": errno(ENOSYS),  # which the C library takes for "not to be had"
         # Paths: as for files that one may not touch.
         **_all(
             errno(EACCES),

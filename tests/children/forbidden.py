@@ -25,6 +25,8 @@ class Attempt(NamedTuple):
 
 _SAME = ("EACCES", "EACCES")
 _NO_CHILD = ("EPERM", "EPERM")
+_BAD = ("EINVAL", "EINVAL")
+_MISSING = ("ENOSYS", "ENOSYS")
 _FILE = b"/etc/passwd"
 _NEW = b"/tmp/aionif-must-not-appear"
 _HERE = -100  # AT_FDCWD
@@ -71,6 +73,14 @@ def _programs(me: int, parent: int) -> tuple[Attempt, ...]:
         Attempt("change own limits", "prlimit64", (0, 7, _ZEROS, None)),
         Attempt("read the parent's limits", "prlimit64", (parent, 7, None, _ZEROS)),
         Attempt("change limits the old way", "setrlimit", (7, _ZEROS)),
+        Attempt("read the parent's clock", "clock_gettime", (~parent << 3 | 2, _ZEROS), *_BAD),
+        Attempt(
+            "time by the parent's clock", "timer_create", (~parent << 3 | 2, None, _ZEROS), *_BAD
+        ),
+        Attempt(
+            "read the parent's processors", "sched_getaffinity", (parent, 8, _ZEROS), *_MISSING
+        ),
+        Attempt("wait for a lock of another's", "futex", (_ZEROS, 6, 0, None), *_MISSING),
         Attempt("aim signals at others", "fcntl", (0, 8, parent)),
         Attempt("choose processors", "sched_setaffinity", (0, 8, _ZEROS), "EPERM", "EPERM"),
     )
