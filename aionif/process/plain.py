@@ -36,10 +36,13 @@ __all__ = (
     "DTYPES",
     "FEW",
     "FLOAT",
+    "LONGEST_INT",
+    "LONGEST_STR",
     "MOST_DIMENSIONS",
     "NUMBER",
     "OTHERS",
     "TEXT",
+    "WIDEST",
     "ArrayKind",
     "Tag",
     "UnplainError",
@@ -51,6 +54,15 @@ DEEPEST = 100
 
 AT_ONCE = 1 << 13
 """Numbers in one piece."""
+
+LONGEST_INT = 1 << 20
+"""Bytes. Making one takes one step, in which no other thread runs; so does a str."""
+
+LONGEST_STR = 1 << 24
+"""Bytes of memory: where it is not ASCII, those of the widest characters."""
+
+WIDEST = 4
+"""Bytes of a character."""
 
 COUNT = struct.Struct("<I")
 NUMBER = struct.Struct("<q")
@@ -158,6 +170,8 @@ def _put_int(to: _Encoder, value: int) -> None:
         to.out.append(Tag.NUMBER)
         to.out += NUMBER.pack(value)
     else:
+        if value.bit_length() >= 8 * LONGEST_INT:
+            raise UnplainError(f"an int of {value.bit_length()} bits")
         data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
         to.head(Tag.BIG_NUMBER, len(data))
         to.out += data
@@ -177,13 +191,21 @@ def _put_str(to: _Encoder, value: str) -> None:
     try:
         data = value.encode()
     except UnicodeEncodeError:  # names of files may hold such
-        to.data(value.encode("utf-8", "surrogatepass"), Tag.STR, Tag.LONG_STR)
+        data = value.encode("utf-8", "surrogatepass")
+        _check_length(data)
+        to.data(data, Tag.STR, Tag.LONG_STR)
         return
     if len(data) < _SHORT_TEXT:
         to.out.append(TEXT + len(data))
         to.out += data
     else:
+        _check_length(data)
         to.data(data, Tag.STR, Tag.LONG_STR)
+
+
+def _check_length(text: bytes) -> None:
+    if len(text) * (1 if text.isascii() else WIDEST) > LONGEST_STR:
+        raise UnplainError(f"a str of {len(text)} bytes, which is too long; bytes may be longer")
 
 
 def _put_bytes(to: _Encoder, value: bytes) -> None:

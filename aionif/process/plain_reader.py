@@ -12,40 +12,37 @@ The bytes must be this process's own: whoever wrote them must not be able to cha
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aionif.process.plain import (
     AT_ONCE,
-    CODES,
     COMPLEX,
     CONTAINERS,
     COUNT,
     DEEPEST,
-    DTYPES,
     FEW,
     FLOAT,
-    MOST_DIMENSIONS,
+    LONGEST_INT,
+    LONGEST_STR,
     NUMBER,
     OTHERS,
     TEXT,
-    ArrayKind,
+    WIDEST,
     Tag,
 )
+from aionif.process.plain_arrays import copied_bytes, make_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ("BudgetError", "NumpyWantedError", "PlainError", "decode", "most_buffers")
+__all__ = ("BudgetError", "PlainError", "decode", "most_buffers")
 
 # Bytes of memory that values take: about, and rather more than less.
-_OF_SCALAR, _OF_CONTAINER, _OF_BYTES, _OF_SET, _OF_BUFFER = 32, 64, 64, 216, 256
-_WIDEST = 4  # bytes of a character
+_OF_SCALAR, _OF_BYTES, _OF_SET, _OF_BUFFER = 32, 64, 256, 256
+_OF_CONTAINER = 256  # so that there are not so many that the garbage collector takes long
 _SLACK = 1 << 12  # that no budget is too small for
 _MOST_WORK = 1 << 26  # comparisons of keys that hash alike
-_CHUNK = 1 << 20  # bytes that are copied while other threads wait
 
 _FIRST_CONTAINER, _LAST_CONTAINER, _NUMBERS = Tag.TUPLE, Tag.FROZENSET, Tag.NUMBERS
 _HASH_SECRETLY = {str, bytes}
@@ -57,10 +54,6 @@ class PlainError(ValueError):
 
 class BudgetError(Exception):
     """A value that would take more memory than is allowed."""
-
-
-class NumpyWantedError(Exception):
-    """There is an array, and importing numpy takes a while: ask again where there is time."""
 
 
 def most_buffers(most: int) -> int:
@@ -76,14 +69,16 @@ def decode(stream: bytes, buffers: list[Any], most: int, *, may_import: bool = T
 
     Raises:
         PlainError: it is not what `encode` writes. BudgetError: it takes more than `most`.
-        ImportError: it holds an array of numpy, which is not installed here.
+        ImportError: it holds an array of numpy, which is not installed here. NumpyWantedError.
     """
     if len(stream) == 1 and stream[0] < TEXT and not buffers:
         return stream[0]
     decoder = _Decoder(stream, buffers, most + _SLACK, may_import=may_import)
     try:
         return decoder.run()
-    except (IndexError, struct.error, UnicodeError, TypeError, OverflowError) as problem:
+    except PlainError:
+        raise
+    except (IndexError, struct.error, ValueError, TypeError, OverflowError) as problem:
         raise PlainError(f"{type(problem).__name__}: {problem}") from problem
 
 
@@ -206,19 +201,34 @@ class _Decoder:
         sets that hash alike, each member is compared with each that hashes like it; so the work may
         be the square of their sizes.
         """
-        if len(keys) < 2 or set(map(type, keys)) <= _HASH_SECRETLY:  # noqa: PLR2004 - a pair
+        if len(keys) < 2:  # noqa: PLR2004 - a pair
             return
-        hashes = list(map(hash, keys))
-        if len(set(hashes)) == len(hashes):
+        kinds: set[type] = set()
+        hashes: set[int] = set()
+        for some in _pieces(keys):
+            kinds.update(map(type, some))
+        if kinds <= _HASH_SECRETLY:
+            return
+        for some in _pieces(keys):
+            hashes.update(map(hash, some))
+        if len(hashes) == len(keys):
             return
         seen: dict[int, int] = {}
-        for number, key in zip(hashes, keys, strict=True):
+        for key in keys:
+            number = hash(key)
             before = seen.get(number, 0)
             seen[number] = before + 1
             if before:
                 self.work -= before * _weight(key) ** 2
                 if self.work < 0:
                     raise PlainError("too many keys that hash alike")
+
+
+def _pieces(items: list[Any]) -> Iterable[list[Any]]:
+    """Return items in pieces that one step can deal with."""
+    if len(items) <= AT_ONCE:
+        return (items,)
+    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
 
 
 def _weight(key: Any) -> int:
@@ -263,8 +273,8 @@ def _make_dict(decoder: _Decoder, items: list[Any]) -> Any:
 def _make_set(decoder: _Decoder, items: list[Any]) -> Any:
     decoder.check_keys(items)
     made: set[Any] = set()
-    for start in range(0, len(items), AT_ONCE):
-        made.update(items[start : start + AT_ONCE])
+    for some in _pieces(items):
+        made.update(some)
     return made
 
 
@@ -296,6 +306,8 @@ def _read_number(decoder: _Decoder, at: int) -> tuple[Any, int]:
 
 def _read_big_number(decoder: _Decoder, at: int) -> tuple[Any, int]:
     data, at = decoder.short(at, 2)
+    if len(data) > LONGEST_INT:
+        raise PlainError("a number that is too long")
     return int.from_bytes(data, "little", signed=True), at
 
 
@@ -310,8 +322,8 @@ def _read_complex(decoder: _Decoder, at: int) -> tuple[Any, int]:
 
 
 def _read_str(decoder: _Decoder, at: int) -> tuple[Any, int]:
-    data, at = decoder.short(at, _WIDEST)
-    return str(data, "utf-8", "surrogatepass"), at
+    data, at = decoder.short(at)
+    return _text(decoder, data), at
 
 
 def _read_bytes(decoder: _Decoder, at: int) -> tuple[Any, int]:
@@ -324,9 +336,15 @@ def _read_bytearray(decoder: _Decoder, at: int) -> tuple[Any, int]:
 
 
 def _read_long_str(decoder: _Decoder, at: int) -> tuple[Any, int]:
-    data = decoder.long(bytes)
-    decoder.take(len(data) * (1 if data.isascii() else _WIDEST))
-    return str(data, "utf-8", "surrogatepass"), at
+    return _text(decoder, decoder.long(bytes)), at
+
+
+def _text(decoder: _Decoder, data: bytes) -> str:
+    size = len(data) * (1 if data.isascii() else WIDEST)
+    decoder.take(size)
+    if size > LONGEST_STR:
+        raise PlainError("a text that is too long")
+    return str(data, "utf-8", "surrogatepass")
 
 
 def _read_long_bytes(decoder: _Decoder, at: int) -> tuple[Any, int]:
@@ -345,56 +363,11 @@ def _read_array(decoder: _Decoder, at: int) -> tuple[Any, int]:
     dimensions = data[at]
     shape = struct.unpack_from(f"<{dimensions}Q", data, at + 1)
     buffer = next(decoder.buffers, None)
-    if buffer is None or dimensions > MOST_DIMENSIONS:
-        raise PlainError("an array without memory, or with too many dimensions")
-    decoder.take(_OF_SET)
-    if kind == ArrayKind.ARRAY:
-        value = _make_array(decoder, code, buffer)
-    else:
-        value = _make_ndarray(decoder, kind, code, shape, buffer)
+    if buffer is None:
+        raise PlainError("an array without memory")
+    decoder.take(_OF_SET + copied_bytes(kind, code, len(buffer)))
+    value = make_array(kind, code, shape, buffer, may_import=decoder.may_import)
     return value, at + 1 + 8 * dimensions
-
-
-def _make_array(decoder: _Decoder, code: str, buffer: Any) -> Any:
-    if code not in CODES:
-        raise PlainError("an array of no kind")
-    decoder.take(len(buffer))
-    made: array[Any] = array(code)
-    if len(buffer) % made.itemsize:
-        raise PlainError("an array whose last item is cut off")
-    view = memoryview(buffer)
-    for start in range(0, len(buffer), _CHUNK):
-        made.frombytes(view[start : start + _CHUNK])
-    return made
-
-
-def _make_ndarray(
-    decoder: _Decoder, kind: int, code: str, shape: tuple[int, ...], buffer: Any
-) -> Any:
-    is_fortran, kind = kind & ArrayKind.FORTRAN, kind & ~ArrayKind.FORTRAN
-    if code not in DTYPES or kind not in (ArrayKind.NDARRAY, ArrayKind.SCALAR):
-        raise PlainError("an array of no kind")
-    if "numpy" not in sys.modules and not decoder.may_import:
-        raise NumpyWantedError
-    import numpy as np  # noqa: PLC0415 - where a worker has sent an array of it
-
-    size = int(code[2:])
-    for length in shape:
-        size *= length
-    if size != len(buffer) or (kind == ArrayKind.SCALAR and shape):
-        raise PlainError("an array of another size than its memory")
-    try:
-        order: Any = "F" if is_fortran else "C"
-        made: Any = np.ndarray(shape, np.dtype(code), buffer, order=order)
-    except ValueError as problem:  # a size of 0 by another dimension beyond all bounds
-        raise PlainError(str(problem)) from problem
-    if code == "|b1":  # numpy takes every byte of these for 0 or 1, also where it counts
-        decoder.take(len(buffer))
-        sound = np.empty_like(made)
-        np.not_equal(made.view("u1"), 0, out=sound)
-        sound.flags.writeable = made.flags.writeable
-        made = sound
-    return made[()] if kind == ArrayKind.SCALAR else made
 
 
 _READERS: tuple[Callable[[_Decoder, int], tuple[Any, int]], ...] = (

@@ -23,7 +23,8 @@ from aionif.errors import NifArgumentError, NifError, NifExit, NifLimitExceeded
 from aionif.memory.arena import HEADER, SIZE
 from aionif.process import message
 from aionif.process.packed import Later
-from aionif.process.plain_reader import BudgetError, NumpyWantedError, decode, most_buffers
+from aionif.process.plain_arrays import NumpyWantedError
+from aionif.process.plain_reader import BudgetError, decode, most_buffers
 from aionif.process.remote_errors import RemoteTraceback, rebuild
 from aionif.system.shortage import explain
 

@@ -139,6 +139,18 @@ def test_what_is_not_plain_is_named(value: Any) -> None:
         assert type(value).__name__.rpartition(".")[2] in str(error.value)
 
 
+def test_what_one_step_would_take_too_long_to_make_is_named() -> None:
+    for value in (1 << 8 * plain.LONGEST_INT, "x" * (plain.LONGEST_STR + 1), "é" * (1 << 22)):
+        with pytest.raises(UnplainError, match=f"an? {type(value).__name__} of"):
+            encode(value)
+    assert_same(passed("é" * ((1 << 20) - 1), 1 << 24), "é" * ((1 << 20) - 1))
+    long = "é" * (1 << 21)
+    with pytest.raises(PlainError, match="too long"):
+        decode(bytes((Tag.LONG_STR,)), [(long + "x").encode()], 1 << 30)
+    with pytest.raises(PlainError, match="too long"):
+        decode(big(1 << 8 * plain.LONGEST_INT), [], 1 << 30)
+
+
 def nest(depth: int) -> Any:
     value: Any = ()
     for _ in range(depth - 1):
@@ -281,7 +293,7 @@ def test_cut_anywhere_it_is_an_error() -> None:
 
 
 def test_numpy_is_imported_where_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from aionif.process.plain_reader import NumpyWantedError
+    from aionif.process.plain_arrays import NumpyWantedError
 
     stream, buffers = encode(np.arange(3))
     monkeypatch.delitem(sys.modules, "numpy")
