@@ -11,9 +11,11 @@ The bytes must be this process's own: whoever wrote them must not be able to cha
 
 from __future__ import annotations
 
+import json
 import struct
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from aionif.process.plain import (
     AT_ONCE,
@@ -24,6 +26,7 @@ from aionif.process.plain import (
     FEW,
     FLOAT,
     LONGEST_INT,
+    LONGEST_JSON,
     LONGEST_STR,
     NUMBER,
     OTHERS,
@@ -32,20 +35,22 @@ from aionif.process.plain import (
     Tag,
 )
 from aionif.process.plain_arrays import copied_bytes, make_array
+from aionif.process.plain_keys import in_pieces, work_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 __all__ = ("BudgetError", "PlainError", "decode", "most_buffers")
 
 # Bytes of memory that values take: about, and rather more than less.
 _OF_SCALAR, _OF_BYTES, _OF_SET, _OF_BUFFER = 32, 64, 256, 256
+_OF_JSON = 24  # for each byte
 _OF_CONTAINER = 256  # so that there are not so many that the garbage collector takes long
 _SLACK = 1 << 12  # that no budget is too small for
 _MOST_WORK = 1 << 26  # comparisons of keys that hash alike
 
-_FIRST_CONTAINER, _LAST_CONTAINER, _NUMBERS = Tag.TUPLE, Tag.FROZENSET, Tag.NUMBERS
-_HASH_SECRETLY = {str, bytes}
+_READ, _FIRST_CONTAINER, _LAST_CONTAINER = Tag.NUMBER, Tag.TUPLE, Tag.FROZENSET
+_CONSTANTS = (None, False, True)
 
 
 class PlainError(ValueError):
@@ -94,7 +99,7 @@ class _Kind(NamedTuple):
 class _Decoder:
     """One stream. What ends beyond its end is noticed last: nothing can begin there."""
 
-    __slots__ = ("buffers", "data", "may_import", "room", "work")
+    __slots__ = ("buffers", "data", "depth", "may_import", "room", "work")
 
     def __init__(self, stream: bytes, buffers: list[Any], room: int, *, may_import: bool) -> None:
         self.data = stream
@@ -110,11 +115,12 @@ class _Decoder:
         if self.room < 0:
             raise BudgetError
 
-    def run(self) -> Any:
-        data, at, texts = self.data, 0, self.room
+    def run(self) -> Any:  # noqa: C901 - the hot path: a call for each value would be most of it
+        data, at, room = self.data, 0, self.room  # small things have a budget of their own
         outer: list[tuple[list[Any], int, Any]] = []
         items: list[Any] = []
-        left, build = 1, _make_list
+        build: Any = tuple
+        left = 1
         while True:
             tag = data[at]
             at += 1
@@ -122,44 +128,51 @@ class _Decoder:
                 items.append(tag)
             elif tag < CONTAINERS:
                 start, at = at, at + tag - TEXT
-                texts -= tag  # about what it takes
-                if texts < 0:
-                    raise BudgetError
+                room -= tag  # about what it takes
                 items.append(data[start:at].decode())
-            elif tag < OTHERS or _FIRST_CONTAINER <= tag <= _LAST_CONTAINER:
+            elif tag < OTHERS:
                 outer.append((items, left, build))
-                build, left, at = self.open(tag, at, len(outer))
+                build, left, cost = _SHORT_KINDS[tag - CONTAINERS]
+                room -= cost
                 items = []
-            elif tag < _NUMBERS:
-                value, at = _READERS[tag - OTHERS](self, at)
+            elif tag < _READ:
+                items.append(_CONSTANTS[tag - OTHERS])
+            elif tag < _FIRST_CONTAINER:
+                self.depth = len(outer)
+                value, at = _READERS[tag - _READ](self, at)
                 items.append(value)
+            elif tag <= _LAST_CONTAINER:
+                outer.append((items, left, build))
+                build, left, at = self.open(tag, at)
+                items = []
             else:
                 at, count = self.many(tag, at, items, left)
                 left -= count - 1
             left -= 1
+            if room < 0 or len(outer) > DEEPEST:
+                self.refuse(len(outer))
             while not left:
                 if not outer:
                     return self.end(at, items[0])
-                value = build(self, items)
+                value = build(items)
                 items, left, build = outer.pop()
                 items.append(value)
                 left -= 1
 
-    def open(self, tag: int, at: int, depth: int) -> tuple[Any, int, int]:
+    def refuse(self, depth: int) -> NoReturn:
+        if depth > DEEPEST:
+            raise PlainError("data that is nested too deep")
+        raise BudgetError
+
+    def open(self, tag: int, at: int) -> tuple[Any, int, int]:
         """Return what makes a container, one more than its values, and where they begin."""
-        if tag < OTHERS:
-            build, values, cost = _SHORT_KINDS[tag - CONTAINERS]
-        else:
-            build, fixed, each, times = _KINDS[tag - _FIRST_CONTAINER]
-            (count,) = COUNT.unpack_from(self.data, at)
-            at += COUNT.size
-            values, cost = count * times, fixed + count * each
-        self.room -= cost
-        if self.room < 0:
-            raise BudgetError
-        if depth > DEEPEST or values > len(self.data) - at:
-            raise PlainError("a container longer than its message, or nested too deep")
-        return build, values + 1, at
+        make, fixed, each, times = _KINDS[tag - _FIRST_CONTAINER]
+        (count,) = COUNT.unpack_from(self.data, at)
+        at += COUNT.size
+        self.take(fixed + count * each)
+        if count * times > len(self.data) - at:
+            raise PlainError("a container longer than its message")
+        return partial(make, self), count * times + 1, at
 
     def many(self, tag: int, at: int, items: list[Any], left: int) -> tuple[int, int]:
         """Add numbers to a container's items; return where they end, and how many there were."""
@@ -194,60 +207,14 @@ class _Decoder:
             raise PlainError("a buffer of another kind than its value")
         return buffer
 
-    def check_keys(self, keys: list[Any]) -> None:
-        """Raise where comparing those that hash alike would take long.
-
-        Everybody knows how numbers hash, so there can be any number of them with one hash. Of two
-        sets that hash alike, each member is compared with each that hashes like it; so the work may
-        be the square of their sizes.
-        """
-        if len(keys) < 2:  # noqa: PLR2004 - a pair
-            return
-        kinds: set[type] = set()
-        hashes: set[int] = set()
-        for some in _pieces(keys):
-            kinds.update(map(type, some))
-        if kinds <= _HASH_SECRETLY:
-            return
-        for some in _pieces(keys):
-            hashes.update(map(hash, some))
-        if len(hashes) == len(keys):
-            return
-        seen: dict[int, int] = {}
-        for key in keys:
-            number = hash(key)
-            before = seen.get(number, 0)
-            seen[number] = before + 1
-            if before:
-                self.work -= before * _weight(key) ** 2
-                if self.work < 0:
-                    raise PlainError("too many keys that hash alike")
-
-
-def _pieces(items: list[Any]) -> Iterable[list[Any]]:
-    """Return items in pieces that one step can deal with."""
-    if len(items) <= AT_ONCE:
-        return (items,)
-    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
-
-
-def _weight(key: Any) -> int:
-    """Return how much of a key can be compared with another."""
-    weight, todo = 0, [key]
-    while todo:
-        each = todo.pop()
-        kind = type(each)
-        weight += 1
-        if kind is tuple or kind is frozenset:
-            todo += each
-        elif kind is int:
-            weight += each.bit_length() >> 6
-        elif kind is str or kind is bytes:
-            weight += len(each) >> 3
-    return weight
-
 
 # ---- containers ----
+
+
+def _check_keys(decoder: _Decoder, keys: list[Any]) -> None:
+    decoder.work -= work_of(keys)
+    if decoder.work < 0:
+        raise PlainError("too many keys that hash alike")
 
 
 def _make_tuple(_: _Decoder, items: list[Any]) -> Any:
@@ -258,12 +225,19 @@ def _make_list(_: _Decoder, items: list[Any]) -> Any:
     return items
 
 
+def _as_it_is(items: list[Any]) -> Any:
+    return items
+
+
+def _make_short_dict(items: list[Any]) -> Any:
+    """Of so few keys that they can all be compared."""
+    return dict(zip(items[::2], items[1::2]))  # noqa: B905 - as many, and `strict` takes long
+
+
 def _make_dict(decoder: _Decoder, items: list[Any]) -> Any:
     keys = items[::2]
-    decoder.check_keys(keys)
-    pairs = zip(keys, items[1::2])  # noqa: B905 - as many, and `strict` takes as long as all else
-    if len(keys) <= AT_ONCE:
-        return dict(pairs)
+    _check_keys(decoder, keys)
+    pairs = zip(keys, items[1::2], strict=True)
     made: dict[Any, Any] = {}
     while some := dict(islice(pairs, AT_ONCE)):
         made.update(some)
@@ -271,9 +245,9 @@ def _make_dict(decoder: _Decoder, items: list[Any]) -> Any:
 
 
 def _make_set(decoder: _Decoder, items: list[Any]) -> Any:
-    decoder.check_keys(items)
+    _check_keys(decoder, items)
     made: set[Any] = set()
-    for some in _pieces(items):
+    for some in in_pieces(items):
         made.update(some)
     return made
 
@@ -290,8 +264,8 @@ _KINDS = (
     _Kind(_make_frozenset, _OF_SET, 192),
 )
 _SHORT_KINDS = tuple(
-    (kind.build, count * kind.values, kind.fixed + count * kind.each)
-    for kind in _KINDS[:3]
+    (build, count * kind.values + 1, kind.fixed + count * kind.each)
+    for kind, build in zip(_KINDS, (tuple, _as_it_is, _make_short_dict), strict=False)
     for count in range(FEW)
 )
 
@@ -370,10 +344,25 @@ def _read_array(decoder: _Decoder, at: int) -> tuple[Any, int]:
     return value, at + 1 + 8 * dimensions
 
 
+_scan_json: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+def _read_json(decoder: _Decoder, at: int) -> tuple[Any, int]:
+    """A piece whose length and depth are bounded, so that the scanner may call itself."""
+    data, at = decoder.short(at, _OF_JSON)
+    if len(data) > LONGEST_JSON or data.count(b"{") + data.count(b"[") > DEEPEST - decoder.depth:
+        raise PlainError("JSON that is too long, or may be nested too deep")
+    text = data.decode()
+    try:
+        value, end = _scan_json(text, 0)
+    except StopIteration:
+        raise PlainError("JSON without a value") from None
+    if end != len(text):
+        raise PlainError("JSON that does not end where it ends")
+    return value, at
+
+
 _READERS: tuple[Callable[[_Decoder, int], tuple[Any, int]], ...] = (
-    lambda _, at: (None, at),
-    lambda _, at: (False, at),
-    lambda _, at: (True, at),
     _read_number,
     _read_big_number,
     _read_float,
@@ -385,4 +374,5 @@ _READERS: tuple[Callable[[_Decoder, int], tuple[Any, int]], ...] = (
     _read_long_bytes,
     _read_long_bytearray,
     _read_array,
+    _read_json,
 )

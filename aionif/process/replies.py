@@ -66,18 +66,12 @@ def result(answer: int, packed: Any, descriptor: int, plan: Plan, policy: NifPol
 
 
 def _plain_result(memory: bytes, finish: Callable[..., Any], policy: NifPolicy) -> Any:
-    def read(*, may_import: bool) -> Any:
-        most = _allowed(len(memory), policy)
-        stream, buffers = message.split(memory, most_buffers(most))
-        return decode(bytes(stream), buffers, most, may_import=may_import)
-
-    later = Later(partial(finish, partial(read, may_import=True)))
-    if len(memory) > _LONG and message.stream_size(memory) > _LONG:
-        return later
     try:
-        return finish(partial(read, may_import=False))
+        if len(memory) <= _LONG or message.stream_size(memory) <= _LONG:
+            return finish(partial(_read_plain, memory, policy, may_import=False))
     except NumpyWantedError:
-        return later
+        pass
+    return Later(partial(finish, partial(_read_plain, memory, policy, may_import=True)))
 
 
 def _finish(is_error: bool, plan: Plan, policy: NifPolicy, read: Callable[[], Any]) -> Any:  # noqa: FBT001
@@ -138,6 +132,12 @@ def _allowed(size: int, policy: NifPolicy) -> int:
 def _read_pickle(memory: Any, policy: NifPolicy) -> Any:
     _allowed(len(memory), policy)
     return message.read(memory, _find)
+
+
+def _read_plain(memory: bytes, policy: NifPolicy, *, may_import: bool) -> Any:
+    most = _allowed(len(memory), policy)
+    stream, buffers = message.split(memory, most_buffers(most))
+    return decode(bytes(stream), buffers, most, may_import=may_import)
 
 
 def _take_file(files: list[int], policy: NifPolicy) -> Any:
