@@ -96,14 +96,20 @@ def _finish(is_error: bool, plan: Plan, policy: NifPolicy, read: Callable[[], An
         raise NifArgumentError(
             argument="result",
             problem=f"of the worker can't be read: {type(problem).__name__}: {problem}",
-            remedy="Return plain data, whose modules can be imported here."
-            if policy.has_plain_results
-            else "Return what pickle can copy, and what can be imported here.",
+            remedy=_remedy(problem, policy),
             **_where(plan),
         ) from problem
     if is_error:
         _raise(kind, what, text, more, plan, policy)
     return value
+
+
+def _remedy(problem: Exception, policy: NifPolicy) -> str:
+    if not policy.has_plain_results:
+        return "Return what pickle can copy, and what can be imported here."
+    if isinstance(problem, ImportError):
+        return "Install it here too, or return something else."
+    return "No worker sends that by itself: its call may have been taken over by its input."
 
 
 def _parts(value: Any) -> Any:
