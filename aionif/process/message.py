@@ -128,8 +128,11 @@ def split(memory: Any, most: int = _NO_END) -> tuple[memoryview, list[bytes | by
     Raises:
         ValueError: the lengths are those of no message.
     """
-    start, length, places = _layout(memory, len(memory), most)
+    length, count = _HEAD.unpack_from(memory, 0)
     view = memoryview(memory)
+    if not count and length <= len(memory) - _HEAD.size:  # most of all messages
+        return view[_HEAD.size : _HEAD.size + length], []
+    start, length, places = _layout(memory, len(memory), most)
     buffers = [
         (bytearray if writable else bytes)(view[at : at + size]) for at, size, writable in places
     ]

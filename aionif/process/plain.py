@@ -8,15 +8,17 @@ has a tag for each value, in the order of a walk through them:
     192..215    a tuple, list or dict of 0 to 7
     216..       what `Tag` names, with a count or a length where it needs one
 
-There are no references: what is in two places is written twice, and what holds itself is refused.
-Only values whose type is exactly one of these are written, as a subclass would come back as
-something else.
+Small records are one piece of JSON, where JSON says the same: the interpreter reads and writes that
+faster than any code here could. There are no references: what is in two places is written twice,
+and what holds itself is refused. Only values whose type is exactly one of these are written, as a
+subclass would come back as something else.
 
 Workers load this file alone, so it imports nothing of the package.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 from array import array
@@ -36,10 +38,14 @@ __all__ = (
     "DTYPES",
     "FEW",
     "FLOAT",
+    "LONGEST_INT",
+    "LONGEST_JSON",
+    "LONGEST_STR",
     "MOST_DIMENSIONS",
     "NUMBER",
     "OTHERS",
     "TEXT",
+    "WIDEST",
     "ArrayKind",
     "Tag",
     "UnplainError",
@@ -51,6 +57,18 @@ DEEPEST = 100
 
 AT_ONCE = 1 << 13
 """Numbers in one piece."""
+
+LONGEST_INT = 1 << 20
+"""Bytes. Making one takes one step, in which no other thread runs; so does a str."""
+
+LONGEST_STR = 1 << 24
+"""Bytes of memory: where it is not ASCII, those of the widest characters."""
+
+LONGEST_JSON = 1 << 12
+"""Bytes."""
+
+WIDEST = 4
+"""Bytes of a character."""
 
 COUNT = struct.Struct("<I")
 NUMBER = struct.Struct("<q")
@@ -68,8 +86,9 @@ class Tag:
 
     NONE, FALSE, TRUE, NUMBER, BIG_NUMBER, FLOAT, COMPLEX = range(216, 223)
     STR, BYTES, BYTEARRAY, LONG_STR, LONG_BYTES, LONG_BYTEARRAY, ARRAY = range(223, 230)
-    TUPLE, LIST, DICT, SET, FROZENSET = range(230, 235)
-    NUMBERS, FLOATS = range(235, 237)  # many items of a container at once
+    JSON = 230  # a small dict or list that JSON can say: the interpreter reads it in C
+    TUPLE, LIST, DICT, SET, FROZENSET = range(231, 236)
+    NUMBERS, FLOATS = range(236, 238)  # many items of a container at once
 
 
 class UnplainError(TypeError):
@@ -158,6 +177,8 @@ def _put_int(to: _Encoder, value: int) -> None:
         to.out.append(Tag.NUMBER)
         to.out += NUMBER.pack(value)
     else:
+        if value.bit_length() >= 8 * LONGEST_INT:
+            raise UnplainError(f"an int of {value.bit_length()} bits")
         data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
         to.head(Tag.BIG_NUMBER, len(data))
         to.out += data
@@ -177,13 +198,21 @@ def _put_str(to: _Encoder, value: str) -> None:
     try:
         data = value.encode()
     except UnicodeEncodeError:  # names of files may hold such
-        to.data(value.encode("utf-8", "surrogatepass"), Tag.STR, Tag.LONG_STR)
+        data = value.encode("utf-8", "surrogatepass")
+        _check_length(data)
+        to.data(data, Tag.STR, Tag.LONG_STR)
         return
     if len(data) < _SHORT_TEXT:
         to.out.append(TEXT + len(data))
         to.out += data
     else:
+        _check_length(data)
         to.data(data, Tag.STR, Tag.LONG_STR)
+
+
+def _check_length(text: bytes) -> None:
+    if len(text) * (1 if text.isascii() else WIDEST) > LONGEST_STR:
+        raise UnplainError(f"a str of {len(text)} bytes, which is too long; bytes may be longer")
 
 
 def _put_bytes(to: _Encoder, value: bytes) -> None:
@@ -199,7 +228,8 @@ def _put_tuple(to: _Encoder, value: tuple[Any, ...]) -> None:
 
 
 def _put_list(to: _Encoder, value: list[Any]) -> None:
-    _put_row(to, value, CONTAINERS + FEW, Tag.LIST)
+    if len(value) >= FEW or not _put_json(to, value):
+        _put_row(to, value, CONTAINERS + FEW, Tag.LIST)
 
 
 def _put_row(to: _Encoder, value: tuple[Any, ...] | list[Any], short: int, long: int) -> None:
@@ -230,11 +260,62 @@ def _put_many(to: _Encoder, values: tuple[Any, ...] | list[Any]) -> None:
 
 
 def _put_dict(to: _Encoder, value: dict[Any, Any]) -> None:
+    if _put_json(to, value):
+        return
     if len(value) < FEW:
         to.out.append(CONTAINERS + 2 * FEW + len(value))
     else:
         to.head(Tag.DICT, len(value))
     to.items(chain.from_iterable(value.items()))
+
+
+_JSON = frozenset({str, int, float, bool, type(None)})
+_WITHIN = frozenset({dict, list})
+_MOST_JSON, _DEEPEST_JSON = 32, 4  # items of each container, and levels
+
+
+def _json_writer() -> Callable[[Any], str]:
+    write: Any = getattr(json.encoder, "c_make_encoder", None)
+    if write is None:
+        return json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    # What the above would make for each value. It is given nothing that it can't write.
+    escape = json.encoder.encode_basestring
+    chunks = write(None, None, escape, None, ":", ",", *(False, False, True))
+    return lambda value: "".join(chunks(value, 0))
+
+
+_write_json = _json_writer()
+
+
+def _is_json(value: Any, depth: int = 1) -> bool:
+    """Return whether JSON says exactly what this is, soon."""
+    if not 0 < len(value) <= _MOST_JSON or depth > _DEEPEST_JSON:
+        return False
+    if type(value) is dict:
+        for key in value:
+            if type(key) is not str:
+                return False
+        value = value.values()
+    for each in value:
+        kind = type(each)
+        if kind not in _JSON and not (kind in _WITHIN and _is_json(each, depth + 1)):
+            return False
+    return True
+
+
+def _put_json(to: _Encoder, value: Any) -> bool:
+    """Write a small container as JSON; False: it has to be written as every other."""
+    if to.depth + _DEEPEST_JSON > DEEPEST or not _is_json(value):
+        return False
+    try:
+        data = _write_json(value).encode()
+    except ValueError:  # a number of more digits than may be written, or half a character
+        return False
+    if len(data) > LONGEST_JSON or data.count(b"{") + data.count(b"[") > DEEPEST - to.depth:
+        return False
+    to.head(Tag.JSON, len(data))
+    to.out += data
+    return True
 
 
 def _put_set(to: _Encoder, value: set[Any]) -> None:

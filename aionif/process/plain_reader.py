@@ -11,44 +11,46 @@ The bytes must be this process's own: whoever wrote them must not be able to cha
 
 from __future__ import annotations
 
+import json
 import struct
-import sys
-from array import array
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from aionif.process.plain import (
     AT_ONCE,
-    CODES,
     COMPLEX,
     CONTAINERS,
     COUNT,
     DEEPEST,
-    DTYPES,
     FEW,
     FLOAT,
-    MOST_DIMENSIONS,
+    LONGEST_INT,
+    LONGEST_JSON,
+    LONGEST_STR,
     NUMBER,
     OTHERS,
     TEXT,
-    ArrayKind,
+    WIDEST,
     Tag,
 )
+from aionif.process.plain_arrays import copied_bytes, make_array
+from aionif.process.plain_keys import in_pieces, work_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("BudgetError", "NumpyWantedError", "PlainError", "decode", "most_buffers")
+__all__ = ("BudgetError", "PlainError", "decode", "most_buffers")
 
 # Bytes of memory that values take: about, and rather more than less.
-_OF_SCALAR, _OF_CONTAINER, _OF_BYTES, _OF_SET, _OF_BUFFER = 32, 64, 64, 216, 256
-_WIDEST = 4  # bytes of a character
+_OF_SCALAR, _OF_BYTES, _OF_SET, _OF_BUFFER = 32, 64, 256, 256
+_OF_JSON = 24  # for each byte
+_OF_CONTAINER = 256  # so that there are not so many that the garbage collector takes long
 _SLACK = 1 << 12  # that no budget is too small for
 _MOST_WORK = 1 << 26  # comparisons of keys that hash alike
-_CHUNK = 1 << 20  # bytes that are copied while other threads wait
 
-_FIRST_CONTAINER, _LAST_CONTAINER, _NUMBERS = Tag.TUPLE, Tag.FROZENSET, Tag.NUMBERS
-_HASH_SECRETLY = {str, bytes}
+_READ, _FIRST_CONTAINER, _LAST_CONTAINER = Tag.NUMBER, Tag.TUPLE, Tag.FROZENSET
+_CONSTANTS = (None, False, True)
 
 
 class PlainError(ValueError):
@@ -57,10 +59,6 @@ class PlainError(ValueError):
 
 class BudgetError(Exception):
     """A value that would take more memory than is allowed."""
-
-
-class NumpyWantedError(Exception):
-    """There is an array, and importing numpy takes a while: ask again where there is time."""
 
 
 def most_buffers(most: int) -> int:
@@ -76,14 +74,16 @@ def decode(stream: bytes, buffers: list[Any], most: int, *, may_import: bool = T
 
     Raises:
         PlainError: it is not what `encode` writes. BudgetError: it takes more than `most`.
-        ImportError: it holds an array of numpy, which is not installed here.
+        ImportError: it holds an array of numpy, which is not installed here. NumpyWantedError.
     """
     if len(stream) == 1 and stream[0] < TEXT and not buffers:
         return stream[0]
     decoder = _Decoder(stream, buffers, most + _SLACK, may_import=may_import)
     try:
         return decoder.run()
-    except (IndexError, struct.error, UnicodeError, TypeError, OverflowError) as problem:
+    except PlainError:
+        raise
+    except (IndexError, struct.error, ValueError, TypeError, OverflowError) as problem:
         raise PlainError(f"{type(problem).__name__}: {problem}") from problem
 
 
@@ -99,7 +99,7 @@ class _Kind(NamedTuple):
 class _Decoder:
     """One stream. What ends beyond its end is noticed last: nothing can begin there."""
 
-    __slots__ = ("buffers", "data", "may_import", "room", "work")
+    __slots__ = ("buffers", "data", "depth", "may_import", "room", "work")
 
     def __init__(self, stream: bytes, buffers: list[Any], room: int, *, may_import: bool) -> None:
         self.data = stream
@@ -115,11 +115,12 @@ class _Decoder:
         if self.room < 0:
             raise BudgetError
 
-    def run(self) -> Any:
-        data, at, texts = self.data, 0, self.room
+    def run(self) -> Any:  # noqa: C901 - the hot path: a call for each value would be most of it
+        data, at, room = self.data, 0, self.room  # small things have a budget of their own
         outer: list[tuple[list[Any], int, Any]] = []
         items: list[Any] = []
-        left, build = 1, _make_list
+        build: Any = tuple
+        left = 1
         while True:
             tag = data[at]
             at += 1
@@ -127,44 +128,51 @@ class _Decoder:
                 items.append(tag)
             elif tag < CONTAINERS:
                 start, at = at, at + tag - TEXT
-                texts -= tag  # about what it takes
-                if texts < 0:
-                    raise BudgetError
+                room -= tag  # about what it takes
                 items.append(data[start:at].decode())
-            elif tag < OTHERS or _FIRST_CONTAINER <= tag <= _LAST_CONTAINER:
+            elif tag < OTHERS:
                 outer.append((items, left, build))
-                build, left, at = self.open(tag, at, len(outer))
+                build, left, cost = _SHORT_KINDS[tag - CONTAINERS]
+                room -= cost
                 items = []
-            elif tag < _NUMBERS:
-                value, at = _READERS[tag - OTHERS](self, at)
+            elif tag < _READ:
+                items.append(_CONSTANTS[tag - OTHERS])
+            elif tag < _FIRST_CONTAINER:
+                self.depth = len(outer)
+                value, at = _READERS[tag - _READ](self, at)
                 items.append(value)
+            elif tag <= _LAST_CONTAINER:
+                outer.append((items, left, build))
+                build, left, at = self.open(tag, at)
+                items = []
             else:
                 at, count = self.many(tag, at, items, left)
                 left -= count - 1
             left -= 1
+            if room < 0 or len(outer) > DEEPEST:
+                self.refuse(len(outer))
             while not left:
                 if not outer:
                     return self.end(at, items[0])
-                value = build(self, items)
+                value = build(items)
                 items, left, build = outer.pop()
                 items.append(value)
                 left -= 1
 
-    def open(self, tag: int, at: int, depth: int) -> tuple[Any, int, int]:
+    def refuse(self, depth: int) -> NoReturn:
+        if depth > DEEPEST:
+            raise PlainError("data that is nested too deep")
+        raise BudgetError
+
+    def open(self, tag: int, at: int) -> tuple[Any, int, int]:
         """Return what makes a container, one more than its values, and where they begin."""
-        if tag < OTHERS:
-            build, values, cost = _SHORT_KINDS[tag - CONTAINERS]
-        else:
-            build, fixed, each, times = _KINDS[tag - _FIRST_CONTAINER]
-            (count,) = COUNT.unpack_from(self.data, at)
-            at += COUNT.size
-            values, cost = count * times, fixed + count * each
-        self.room -= cost
-        if self.room < 0:
-            raise BudgetError
-        if depth > DEEPEST or values > len(self.data) - at:
-            raise PlainError("a container longer than its message, or nested too deep")
-        return build, values + 1, at
+        make, fixed, each, times = _KINDS[tag - _FIRST_CONTAINER]
+        (count,) = COUNT.unpack_from(self.data, at)
+        at += COUNT.size
+        self.take(fixed + count * each)
+        if count * times > len(self.data) - at:
+            raise PlainError("a container longer than its message")
+        return partial(make, self), count * times + 1, at
 
     def many(self, tag: int, at: int, items: list[Any], left: int) -> tuple[int, int]:
         """Add numbers to a container's items; return where they end, and how many there were."""
@@ -199,45 +207,14 @@ class _Decoder:
             raise PlainError("a buffer of another kind than its value")
         return buffer
 
-    def check_keys(self, keys: list[Any]) -> None:
-        """Raise where comparing those that hash alike would take long.
-
-        Everybody knows how numbers hash, so there can be any number of them with one hash. Of two
-        sets that hash alike, each member is compared with each that hashes like it; so the work may
-        be the square of their sizes.
-        """
-        if len(keys) < 2 or set(map(type, keys)) <= _HASH_SECRETLY:  # noqa: PLR2004 - a pair
-            return
-        hashes = list(map(hash, keys))
-        if len(set(hashes)) == len(hashes):
-            return
-        seen: dict[int, int] = {}
-        for number, key in zip(hashes, keys, strict=True):
-            before = seen.get(number, 0)
-            seen[number] = before + 1
-            if before:
-                self.work -= before * _weight(key) ** 2
-                if self.work < 0:
-                    raise PlainError("too many keys that hash alike")
-
-
-def _weight(key: Any) -> int:
-    """Return how much of a key can be compared with another."""
-    weight, todo = 0, [key]
-    while todo:
-        each = todo.pop()
-        kind = type(each)
-        weight += 1
-        if kind is tuple or kind is frozenset:
-            todo += each
-        elif kind is int:
-            weight += each.bit_length() >> 6
-        elif kind is str or kind is bytes:
-            weight += len(each) >> 3
-    return weight
-
 
 # ---- containers ----
+
+
+def _check_keys(decoder: _Decoder, keys: list[Any]) -> None:
+    decoder.work -= work_of(keys)
+    if decoder.work < 0:
+        raise PlainError("too many keys that hash alike")
 
 
 def _make_tuple(_: _Decoder, items: list[Any]) -> Any:
@@ -248,12 +225,19 @@ def _make_list(_: _Decoder, items: list[Any]) -> Any:
     return items
 
 
+def _as_it_is(items: list[Any]) -> Any:
+    return items
+
+
+def _make_short_dict(items: list[Any]) -> Any:
+    """Of so few keys that they can all be compared."""
+    return dict(zip(items[::2], items[1::2]))  # noqa: B905 - as many, and `strict` takes long
+
+
 def _make_dict(decoder: _Decoder, items: list[Any]) -> Any:
     keys = items[::2]
-    decoder.check_keys(keys)
-    pairs = zip(keys, items[1::2])  # noqa: B905 - as many, and `strict` takes as long as all else
-    if len(keys) <= AT_ONCE:
-        return dict(pairs)
+    _check_keys(decoder, keys)
+    pairs = zip(keys, items[1::2], strict=True)
     made: dict[Any, Any] = {}
     while some := dict(islice(pairs, AT_ONCE)):
         made.update(some)
@@ -261,10 +245,10 @@ def _make_dict(decoder: _Decoder, items: list[Any]) -> Any:
 
 
 def _make_set(decoder: _Decoder, items: list[Any]) -> Any:
-    decoder.check_keys(items)
+    _check_keys(decoder, items)
     made: set[Any] = set()
-    for start in range(0, len(items), AT_ONCE):
-        made.update(items[start : start + AT_ONCE])
+    for some in in_pieces(items):
+        made.update(some)
     return made
 
 
@@ -280,8 +264,8 @@ _KINDS = (
     _Kind(_make_frozenset, _OF_SET, 192),
 )
 _SHORT_KINDS = tuple(
-    (kind.build, count * kind.values, kind.fixed + count * kind.each)
-    for kind in _KINDS[:3]
+    (build, count * kind.values + 1, kind.fixed + count * kind.each)
+    for kind, build in zip(_KINDS, (tuple, _as_it_is, _make_short_dict), strict=False)
     for count in range(FEW)
 )
 
@@ -296,6 +280,8 @@ def _read_number(decoder: _Decoder, at: int) -> tuple[Any, int]:
 
 def _read_big_number(decoder: _Decoder, at: int) -> tuple[Any, int]:
     data, at = decoder.short(at, 2)
+    if len(data) > LONGEST_INT:
+        raise PlainError("a number that is too long")
     return int.from_bytes(data, "little", signed=True), at
 
 
@@ -310,8 +296,8 @@ def _read_complex(decoder: _Decoder, at: int) -> tuple[Any, int]:
 
 
 def _read_str(decoder: _Decoder, at: int) -> tuple[Any, int]:
-    data, at = decoder.short(at, _WIDEST)
-    return str(data, "utf-8", "surrogatepass"), at
+    data, at = decoder.short(at)
+    return _text(decoder, data), at
 
 
 def _read_bytes(decoder: _Decoder, at: int) -> tuple[Any, int]:
@@ -324,9 +310,15 @@ def _read_bytearray(decoder: _Decoder, at: int) -> tuple[Any, int]:
 
 
 def _read_long_str(decoder: _Decoder, at: int) -> tuple[Any, int]:
-    data = decoder.long(bytes)
-    decoder.take(len(data) * (1 if data.isascii() else _WIDEST))
-    return str(data, "utf-8", "surrogatepass"), at
+    return _text(decoder, decoder.long(bytes)), at
+
+
+def _text(decoder: _Decoder, data: bytes) -> str:
+    size = len(data) * (1 if data.isascii() else WIDEST)
+    decoder.take(size)
+    if size > LONGEST_STR:
+        raise PlainError("a text that is too long")
+    return str(data, "utf-8", "surrogatepass")
 
 
 def _read_long_bytes(decoder: _Decoder, at: int) -> tuple[Any, int]:
@@ -345,62 +337,32 @@ def _read_array(decoder: _Decoder, at: int) -> tuple[Any, int]:
     dimensions = data[at]
     shape = struct.unpack_from(f"<{dimensions}Q", data, at + 1)
     buffer = next(decoder.buffers, None)
-    if buffer is None or dimensions > MOST_DIMENSIONS:
-        raise PlainError("an array without memory, or with too many dimensions")
-    decoder.take(_OF_SET)
-    if kind == ArrayKind.ARRAY:
-        value = _make_array(decoder, code, buffer)
-    else:
-        value = _make_ndarray(decoder, kind, code, shape, buffer)
+    if buffer is None:
+        raise PlainError("an array without memory")
+    decoder.take(_OF_SET + copied_bytes(kind, code, len(buffer)))
+    value = make_array(kind, code, shape, buffer, may_import=decoder.may_import)
     return value, at + 1 + 8 * dimensions
 
 
-def _make_array(decoder: _Decoder, code: str, buffer: Any) -> Any:
-    if code not in CODES:
-        raise PlainError("an array of no kind")
-    decoder.take(len(buffer))
-    made: array[Any] = array(code)
-    if len(buffer) % made.itemsize:
-        raise PlainError("an array whose last item is cut off")
-    view = memoryview(buffer)
-    for start in range(0, len(buffer), _CHUNK):
-        made.frombytes(view[start : start + _CHUNK])
-    return made
+_scan_json: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-def _make_ndarray(
-    decoder: _Decoder, kind: int, code: str, shape: tuple[int, ...], buffer: Any
-) -> Any:
-    is_fortran, kind = kind & ArrayKind.FORTRAN, kind & ~ArrayKind.FORTRAN
-    if code not in DTYPES or kind not in (ArrayKind.NDARRAY, ArrayKind.SCALAR):
-        raise PlainError("an array of no kind")
-    if "numpy" not in sys.modules and not decoder.may_import:
-        raise NumpyWantedError
-    import numpy as np  # noqa: PLC0415 - where a worker has sent an array of it
-
-    size = int(code[2:])
-    for length in shape:
-        size *= length
-    if size != len(buffer) or (kind == ArrayKind.SCALAR and shape):
-        raise PlainError("an array of another size than its memory")
+def _read_json(decoder: _Decoder, at: int) -> tuple[Any, int]:
+    """A piece whose length and depth are bounded, so that the scanner may call itself."""
+    data, at = decoder.short(at, _OF_JSON)
+    if len(data) > LONGEST_JSON or data.count(b"{") + data.count(b"[") > DEEPEST - decoder.depth:
+        raise PlainError("JSON that is too long, or may be nested too deep")
+    text = data.decode()
     try:
-        order: Any = "F" if is_fortran else "C"
-        made: Any = np.ndarray(shape, np.dtype(code), buffer, order=order)
-    except ValueError as problem:  # a size of 0 by another dimension beyond all bounds
-        raise PlainError(str(problem)) from problem
-    if code == "|b1":  # numpy takes every byte of these for 0 or 1, also where it counts
-        decoder.take(len(buffer))
-        sound = np.empty_like(made)
-        np.not_equal(made.view("u1"), 0, out=sound)
-        sound.flags.writeable = made.flags.writeable
-        made = sound
-    return made[()] if kind == ArrayKind.SCALAR else made
+        value, end = _scan_json(text, 0)
+    except StopIteration:
+        raise PlainError("JSON without a value") from None
+    if end != len(text):
+        raise PlainError("JSON that does not end where it ends")
+    return value, at
 
 
 _READERS: tuple[Callable[[_Decoder, int], tuple[Any, int]], ...] = (
-    lambda _, at: (None, at),
-    lambda _, at: (False, at),
-    lambda _, at: (True, at),
     _read_number,
     _read_big_number,
     _read_float,
@@ -412,4 +374,5 @@ _READERS: tuple[Callable[[_Decoder, int], tuple[Any, int]], ...] = (
     _read_long_bytes,
     _read_long_bytearray,
     _read_array,
+    _read_json,
 )

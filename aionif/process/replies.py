@@ -24,7 +24,8 @@ from aionif.errors import NifArgumentError, NifError, NifExit, NifLimitExceeded
 from aionif.memory.arena import HEADER, SIZE
 from aionif.process import message
 from aionif.process.packed import Later
-from aionif.process.plain_reader import BudgetError, NumpyWantedError, decode, most_buffers
+from aionif.process.plain_arrays import NumpyWantedError
+from aionif.process.plain_reader import BudgetError, decode, most_buffers
 from aionif.process.remote_errors import RemoteTraceback, rebuild
 
 if TYPE_CHECKING:
@@ -64,18 +65,12 @@ def result(answer: int, packed: Any, large: Any, plan: Plan, policy: NifPolicy) 
 
 
 def _plain_result(memory: bytes, finish: Callable[..., Any], policy: NifPolicy) -> Any:
-    def read(*, may_import: bool) -> Any:
-        most = _allowed(len(memory), policy)
-        stream, buffers = message.split(memory, most_buffers(most))
-        return decode(bytes(stream), buffers, most, may_import=may_import)
-
-    later = Later(partial(finish, partial(read, may_import=True)))
-    if len(memory) > _LONG and message.stream_size(memory) > _LONG:
-        return later
     try:
-        return finish(partial(read, may_import=False))
+        if len(memory) <= _LONG or message.stream_size(memory) <= _LONG:
+            return finish(partial(_read_plain, memory, policy, may_import=False))
     except NumpyWantedError:
-        return later
+        pass
+    return Later(partial(finish, partial(_read_plain, memory, policy, may_import=True)))
 
 
 def _finish(is_error: bool, plan: Plan, policy: NifPolicy, read: Callable[[], Any]) -> Any:  # noqa: FBT001
@@ -92,14 +87,20 @@ def _finish(is_error: bool, plan: Plan, policy: NifPolicy, read: Callable[[], An
         raise NifArgumentError(
             argument="result",
             problem=f"of the worker can't be read: {type(problem).__name__}: {problem}",
-            remedy="Return plain data, whose modules can be imported here."
-            if policy.has_plain_results
-            else "Return what pickle can copy, and what can be imported here.",
+            remedy=_remedy(problem, policy),
             **_where(plan),
         ) from problem
     if is_error:
         _raise(kind, what, text, more, plan, policy)
     return value
+
+
+def _remedy(problem: Exception, policy: NifPolicy) -> str:
+    if not policy.has_plain_results:
+        return "Return what pickle can copy, and what can be imported here."
+    if isinstance(problem, ImportError):
+        return "Install it here too, or return something else."
+    return "No worker sends that by itself: its call may have been taken over by its input."
 
 
 def _parts(value: Any) -> Any:
@@ -126,6 +127,12 @@ def _read_pickle(memory: Any, policy: NifPolicy) -> Any:
     return message.read(memory, _find)
 
 
+def _read_plain(memory: bytes, policy: NifPolicy, *, may_import: bool) -> Any:
+    most = _allowed(len(memory), policy)
+    stream, buffers = message.split(memory, most_buffers(most))
+    return decode(bytes(stream), buffers, most, may_import=may_import)
+
+
 def _give_back(lent: list[Any]) -> None:
     """Let the worker have its memory again, unless somebody reads it and will do so."""
     with suppress(IndexError):
@@ -141,7 +148,7 @@ def _read_large(lent: list[Any], policy: NifPolicy) -> Any:
             size = os.fstat(file.fileno()).st_size
             if not policy.has_plain_results:
                 return message.read_file(file, size, _find)
-            most = policy.limits.result_size or 0
+            most = _allowed(0, policy)
             stream, buffers = message.split_file(file, size, most_buffers(most))
     finally:
         lib.aionif_reply_give_back(large)

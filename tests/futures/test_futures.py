@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import multiprocessing
+import operator
 import os
 import sys
 import threading
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aionif
+from aionif import NifArgumentError, NifPolicy, NifRemoteError, Sandbox
 from aionif.futures import NifProcessPoolExecutor
 from aionif.process.remote_errors import RemoteTraceback
 from tests.support import DEADLINE, remote, wait_until
@@ -47,6 +50,21 @@ def executor() -> Iterator[NifProcessPoolExecutor]:
 
 
 # ---- submit ----
+
+
+def test_sealed_workers_answer_in_plain_data() -> None:
+    policy = NifPolicy(sandbox=Sandbox.compute(mode="best_effort"))
+    # What is deferred elsewhere, as it takes long, is read by the thread that settles futures.
+    words = [str(number) * 50 for number in range(4000)]
+    # Sealed, they can import nothing.
+    initializer = partial(importlib.import_module, "tests.support.remote")
+    with NifProcessPoolExecutor(1, policy=policy, initializer=initializer) as executor:
+        assert list(executor.map(pow, range(9), [2] * 9, chunksize=4)) == [n * n for n in range(9)]
+        assert executor.submit(remote.echo, words).result(DEADLINE) == words
+        with pytest.raises(NifArgumentError, match=r"it holds operator\.attrgetter"):
+            executor.submit(operator.attrgetter, "real").result(DEADLINE)
+        with pytest.raises(NifRemoteError, match="StrangeError"):
+            executor.submit(remote.fail_strangely).result(DEADLINE)
 
 
 def test_results_and_keywords(executor: NifProcessPoolExecutor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import struct
 import sys
 import time
@@ -90,11 +91,27 @@ EDGES = [
     dict.fromkeys(range(20_000)),
     set(range(20_000)),
     {(x, y) for x, y in product(range(-50, 50), repeat=2)},  # -1 and -2 hash alike
-    {10**4000: 1, -(10**4000): 2},
+    {10**4200: 1, -(10**4000): 2},
+    {"a": True, "b": 1, "c": 1.0, "d": None, "e": [1, "é", [{}]], "f": 1 << 99, "": -0.0},
+    {"a": float("inf"), "b": 1e16, "c": 5e-324, "quote": '"\\\n\t\x00\x7f\u2028'},
+    {"half a character": "\ud83d", "two of them": "\ud83d\ude00", "both": "\U0001f600"},
+    {"a": 10**4299},
+    {"a": "[" * 99},
+    {"a": "[" * 100},
+    [{"a": [{"b": [{"c": [{"d": [1]}]}]}]}],
+    {str(n): n for n in range(33)},
+    {"a": "x" * 5000},
+    ["a", 1],
+    ["a", (1,)],
+    {"a": (1,)},
+    {"a": b""},
+    {1: "a"},
+    {"a": {1: 2}},
+    [True, 1, 0, False],
 ]
 
 
-@pytest.mark.parametrize("value", EDGES, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("value", EDGES, ids=lambda value: reprlib.repr(value)[:20])
 def test_edges(value: Any) -> None:
     assert_same(passed(value), value)
 
@@ -139,6 +156,18 @@ def test_what_is_not_plain_is_named(value: Any) -> None:
         assert type(value).__name__.rpartition(".")[2] in str(error.value)
 
 
+def test_what_one_step_would_take_too_long_to_make_is_named() -> None:
+    for value in (1 << 8 * plain.LONGEST_INT, "x" * (plain.LONGEST_STR + 1), "é" * (1 << 22)):
+        with pytest.raises(UnplainError, match=f"an? {type(value).__name__} of"):
+            encode(value)
+    assert_same(passed("é" * ((1 << 20) - 1), 1 << 24), "é" * ((1 << 20) - 1))
+    long = "é" * (1 << 21)
+    with pytest.raises(PlainError, match="too long"):
+        decode(bytes((Tag.LONG_STR,)), [(long + "x").encode()], 1 << 30)
+    with pytest.raises(PlainError, match="too long"):
+        decode(big(1 << 8 * plain.LONGEST_INT), [], 1 << 30)
+
+
 def nest(depth: int) -> Any:
     value: Any = ()
     for _ in range(depth - 1):
@@ -164,6 +193,10 @@ LIST, SET, DICT, FROZEN = (bytes((tag,)) for tag in (Tag.LIST, Tag.SET, Tag.DICT
 def big(value: int) -> bytes:
     data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
     return bytes((Tag.BIG_NUMBER,)) + count(len(data)) + data
+
+
+def json_piece(text: str) -> bytes:
+    return bytes((Tag.JSON,)) + count(len(text)) + text.encode()
 
 
 def many_that_hash_alike(number: int) -> bytes:
@@ -207,6 +240,16 @@ ATTACKS: dict[str, bytes | Callable[[], bytes]] = {
     "sets of sets that hash alike": lambda: sets_of_sets(5),
     "a key that can't be hashed": DICT + count(1) + bytes((plain.CONTAINERS + 8, 0)),
     "half a pair": DICT + count(2) + bytes(3),
+    "JSON in JSON": json_piece("[" * 4000 + "]" * 4000),
+    "JSON as deep as can be, in what is": bytes((ROW,)) * 50 + json_piece("[" * 60 + "]" * 60),
+    "JSON that goes on": json_piece("[1]]"),
+    "JSON that is none": json_piece("[1"),
+    "no JSON": json_piece(""),
+    "long JSON": json_piece("[" + "1," * 3000 + "1]"),
+    "JSON without end": bytes((Tag.JSON,)) + count(1 << 31) + b"[1]",
+    "JSON with a number of too many digits": json_piece("[" + "9" * 4500 + "]"),
+    "JSON that is no text": bytes((Tag.JSON,)) + count(1) + b"\xff",
+    "much JSON": LIST + count(20_000) + json_piece('{"a":[],"b":[],"c":[]}') * 20_000,
     "nothing": b"",
     "two values": bytes(2),
     "bytes that are no text": bytes((plain.TEXT + 1, 0xFF)),
@@ -281,7 +324,7 @@ def test_cut_anywhere_it_is_an_error() -> None:
 
 
 def test_numpy_is_imported_where_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from aionif.process.plain_reader import NumpyWantedError
+    from aionif.process.plain_arrays import NumpyWantedError
 
     stream, buffers = encode(np.arange(3))
     monkeypatch.delitem(sys.modules, "numpy")

@@ -146,7 +146,7 @@ def _note(found: Found, mutant: bytes, read: Any) -> None:
         found.problems.append(("took too long", mutant))
 
 
-_BYTES = (0, 1, 2, 127, 128, 191, 192, 193, 200, 208, 216, *range(216, 238), 255)
+_BYTES = (0, 1, 2, 127, 128, 191, 192, 193, 200, 208, 216, *range(216, 240), 255)
 
 
 def _mutant(stream: bytes, chance: random.Random, others: list[bytes]) -> bytes:
