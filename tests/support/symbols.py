@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 BUILD_ID = "0123456789abcdef0123456789abcdef01234567"
 
-# A label inside the innermost inlined call, so that `nm` tells its address. It has no type, and so
-# is no function to a symboliser.
+# A label inside the innermost inlined call, so that `nm` tells its address. It has no type, so a
+# symboliser does not take it for a function.
 MARK = '__asm__ volatile(".globl at_mark\\nat_mark:");'
 
 C_SOURCE = f"""\
