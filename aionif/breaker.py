@@ -28,13 +28,13 @@ class NifBreaker:
     calls of that function are held off for `hold_seconds`. Then it is half open: one call at a time
     is let through as a probe. If it returns, the breaker closes; if it crashes, it opens again.
 
-    max_crashes: crashes of the function at the most. Panics, exits and lost workers count as well,
+    max_crashes: how many crashes open it. Panics, exits and lost workers count as well,
         and so do limits exceeded; timeouts and cancellations don't.
     max_seconds: the time within which they count; it slides.
     hold_seconds: how long calls are held off.
     then: what becomes of a call meanwhile. "refuse": NifRejected. "process": on an executor of
         threads, it runs in a worker process; only the probe runs on a thread.
-    clock: seconds, for all of these.
+    clock: returns the time in seconds, by which all of these are counted.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.

@@ -17,10 +17,10 @@ class Buffer:
 
     `view()` is its memory as a memoryview, for `numpy.frombuffer` and the like; from Python 3.12
     on, the buffer itself has the buffer protocol. The buffer, and any view of it, is passed for any
-    pointer argument. Its pages belong to nobody else and
-    start as zeros. Each worker maps it with the first call that uses it, and keeps it mapped as
-    long as it lives; memory is given back when the buffer is closed, or when nothing refers
-    to it or its views any more.
+    pointer argument. Its pages are used for nothing else and start as zeros. Each worker maps
+    it with the first call that uses it, and keeps it mapped as long as the worker lives. The
+    memory is given back when the buffer is closed, or when nothing refers to it or to a view of
+    it any more.
 
     A worker that has had a call with a writable buffer may write to it at any later time too.
 

@@ -52,7 +52,7 @@ class NifExecutor(Router):
     policy: for calls whose function has none of its own.
     shutdown_timeout: seconds that closing waits for running calls, before it stops them.
     initializer, initargs: for worker processes: called in each before its first call. If it raises,
-        the worker is lost; after some such starts in a row, calls get NifRejected.
+        the worker is lost; after several such starts in a row, calls get NifRejected.
     preload: for worker processes: names of modules that each imports at its start.
     max_calls_per_worker: a worker process is replaced after so many calls.
 

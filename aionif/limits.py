@@ -39,7 +39,8 @@ class NifLimits:
     result_size: bytes of one result of a Python callable, as it travels; of plain data also of the
         memory that it takes here, about. What is larger is not read. 64 MiB in a sandbox.
 
-    The parent of a worker keeps KEPT_BY_PARENT, so `seal_process` refuses them.
+    resident_memory, cpu_time and result_size are watched by the parent of a worker, so
+    `seal_process` refuses them.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.

@@ -133,10 +133,11 @@ class Sandbox:
         return replace(self, limits=replace(self.limits, **limits))
 
     def with_namespaces(self, *names: Namespace, required: bool = False) -> Self:
-        """Enter namespaces of one's own where the kernel allows it, or refuse where it does not.
+        """Give the worker namespaces of its own where the kernel allows it.
 
-        "net" has no network at all, "ipc" no System V objects of others, "user" is the means by
-        which a process without privileges gets the other two.
+        names: "net" has no network at all, "ipc" no System V objects of others, "user" is the means
+            by which a process without privileges gets the other two.
+        required: refuse to run where the kernel does not allow it.
         """
         wanted = self.required_namespaces | set(names) if required else self.required_namespaces
         return replace(self, namespaces=self.namespaces | set(names), required_namespaces=wanted)

@@ -56,6 +56,10 @@ async def at_once(scale: Scale) -> list[Row]:
             },
             scale.rounds,
         )
+    return _rows(taken)
+
+
+def _rows(taken: dict[str, list[float]]) -> list[Row]:
     ours, pool, floor = (statistics.median(taken[key]) / 1000 for key in ("ours", "pool", "floor"))
     least = statistics.median(taken["nothing"]) / 1000
     return [

@@ -52,7 +52,7 @@ def main() -> int:
         print(f"python -m benchmarks.page: {problem}", file=sys.stderr)
         return 2
     if results.quick or not results.complete:
-        print("This was no whole run: docs/performance.md stays as it is.")
+        print("This was not a whole run: docs/performance.md stays as it is.")
         return 0
     for name, svg in pictures(results).items():
         (options.docs / name).write_text(svg, encoding="utf-8")
@@ -145,7 +145,7 @@ def _losses(results: Results, notes: str) -> Iterator[str]:
     if not found.rows:
         yield "Nowhere: no peer was faster than a tier of aionif by more than chance."
         return
-    yield "Every pair whose 95 % interval leaves out 1; the direct call is no peer."
+    yield "Every pair whose 95 % interval leaves out 1; the direct call does not count."
     yield markdown(found)
     pairs = {
         f"{loss.scenario.name}/{loss.ours.name}": f"{loss.ours.title}: {loss.scenario.title}"

@@ -109,11 +109,20 @@ def _holding(done: int) -> Holding:
     )
 
 
-async def _settled(done: int) -> Holding:
-    """Take the least of some samples: a worker that leaves is there for a moment yet."""
+async def _settled(executor: aionif.NifExecutor, done: int, threads: int | None) -> Holding:
+    """Take the least of some samples, all of them with every worker there.
+
+    A worker whose thread has ended is replaced when a call needs it, so as many calls are made at
+    once as there may be workers. A thread that leaves, or that tries locks after a crash, is there
+    for a moment yet: while there are more than `threads`, samples are taken, for some seconds.
+    """
+    sleep = aionif.load("libc.so.6", "int usleep(unsigned);").usleep
+    await asyncio.gather(*(executor.execute_nif(sleep, 5_000) for _ in range(_WORKERS)))
     gc.collect()
     found = _holding(done)
-    for _ in range(20):
+    samples, end = 0, time.monotonic() + _PATIENCE
+    while samples < 20 or (threads and found.threads > threads and time.monotonic() < end):
+        samples += 1
         await asyncio.sleep(0.01)
         found = min(found, _holding(done), key=lambda it: (it.threads, it.mappings, it.resident))
     return found
@@ -168,7 +177,8 @@ async def crashes(count: int) -> Crashes:
                 share = max(1, count // _SAMPLES // _TASKS)
                 await asyncio.gather(*(some(step * _TASKS + task, share) for task in range(_TASKS)))
                 done += share * _TASKS
-                samples.append(await _settled(done))
+                first = samples[0].threads if samples else None
+                samples.append(await _settled(executor, done, first))
             retired = executor.statistics().retired
     return Crashes(
         kinds=len(functions),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from aionif import NifLibrary
+    from aionif.policy import Isolation
 
 # A child interpreter must import the installed package too, not the checkout it is started from.
 os.environ["PYTHONSAFEPATH"] = "1"
@@ -33,6 +34,13 @@ sys.path.append(str(Path(__file__).parents[1]))
 def backend(request: pytest.FixtureRequest) -> str:
     """Each event loop in turn: "asyncio", "uvloop", "trio"."""
     name: str = request.param
+    return name
+
+
+@pytest.fixture(params=["thread", "process"])
+def tier(request: pytest.FixtureRequest) -> Isolation:
+    """Each tier that has workers, and so a queue, in turn."""
+    name: Isolation = request.param
     return name
 
 

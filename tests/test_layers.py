@@ -132,7 +132,7 @@ def test_no_import_points_up(module: str) -> None:
 
 def test_there_is_no_circle_within_a_room_either() -> None:
     graph = {module: set(imports(tree_of(module))) & set(MODULES) for module in MODULES}
-    # A room's own file is loaded with each of its modules: what it shows of them is no circle.
+    # A room's own file is loaded with each of its modules: what it shows of them makes no circle.
     for module, used in graph.items():
         used -= {"", module}
     assert not circle_in(graph)

@@ -34,7 +34,7 @@ compiler() { # value of CC or CXX, usual names...
     done
 }
 
-# Linking, not only compiling: a compiler without the C library's headers or start files is no use.
+# Linking, not only compiling: a compiler without the C library's headers or start files is of no use.
 links() { # compiler, language, header
     printf '#include <%s>\nint main(void) { return 0; }\n' "$3" |
         ${1:-false} -x "$2" - -o /dev/null >/dev/null 2>&1

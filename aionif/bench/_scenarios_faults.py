@@ -177,7 +177,7 @@ async def runaway(case: Case, *, timeout: float) -> Measured:
                     await result
             except Exception as told:  # noqa: BLE001 - each library has its own
                 late = time.perf_counter() - start - timeout
-                # Clocks differ by what a tick of the kernel is; early is no merit.
+                # Clocks differ by what a tick of the kernel is; being early earns nothing.
                 return Measured(
                     seconds=(max(late, 1e-6),), note=f"the caller gets {type(told).__name__}"
                 )

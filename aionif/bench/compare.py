@@ -186,7 +186,7 @@ def _kind(deciding: list[Ratio], threshold: float) -> Kind:
     return "same"
 
 
-# ---- what is no ratio ----
+# ---- what can't be a ratio ----
 
 
 def _falls(old: Results, new: Results) -> Iterator[Fall]:

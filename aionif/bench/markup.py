@@ -30,7 +30,7 @@ def tag(name: str, *content: str, **attributes: str | bool) -> Markup:
 
 
 def join(*content: str) -> Markup:
-    """Return parts side by side, those that are no markup escaped."""
+    """Return parts side by side; plain text among them is escaped."""
     return Markup(
         "".join(part if isinstance(part, Markup) else html.escape(part) for part in content)
     )

@@ -172,8 +172,10 @@ class _Page:
         elif not grid.rows:
             text = "Nowhere: no peer was faster than a tier of aionif by more than chance."
         else:
-            text = "Every pair whose 95 % interval leaves out 1. The call with nothing in between, "
-            text += "the direct one, is no peer."
+            text = (
+                "Every pair whose 95 % interval leaves out 1. The direct call, which has nothing "
+            )
+            text += "in between, does not count as a peer."
         return _section("losses", "Where aionif is slower", tag("p", text), _table(grid))
 
     def _behaviour(self) -> Markup:

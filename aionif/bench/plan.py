@@ -115,26 +115,21 @@ def make_plan(  # noqa: PLR0913 - each has a default
     bound: float | None = None,
     behaviours: bool | None = None,
 ) -> Plan:
-    """Return a plan.
+    """Return a plan. Without names it has all there are; with `own`, the scenarios of these alone.
 
-    scenarios, subjects: names; empty: all, or with `own`, the scenarios of these calls alone.
     quick: one round with little time, to see that everything runs; its figures have no bounds.
     rounds: default 4. seed: of the random order; default: a new one. budget: seconds for each
     cell; default 0.12. workers: of each subject; default: the number of CPUs, 2 at the least.
     pin: numbers of the CPUs to use. bound: seconds after which a cell is taken to hang; default:
-    each scenario has its own. behaviours: default: True, unless scenarios are named or own calls
-    are given.
+    each scenario has its own. behaviours: default: True, but for named scenarios and own calls.
 
-    Raises PlanError for a name that is not known, which names the near miss, and for numbers that
-    are out of range.
+    Raises PlanError for an unknown name, with the nearest known one, and for numbers out of range.
     """
     calls = dict(_named(own))
-    chosen = [_known("scenario", name, SCENARIOS) for name in dict.fromkeys(scenarios)]
-    everything = [s for s in SCENARIOS.values() if s.quick or not quick]
+    chosen = _known("scenario", scenarios, SCENARIOS)
     plan = Plan(
-        scenarios=(*(chosen or ([] if calls else everything)), *_scenarios_of(calls)),
-        subjects=tuple(_known("subject", name, SUBJECTS) for name in dict.fromkeys(subjects))
-        or tuple(SUBJECTS.values()),
+        scenarios=(*(chosen or _default_scenarios(calls, quick=quick)), *_scenarios_of(calls)),
+        subjects=_known("subject", subjects, SUBJECTS) or tuple(SUBJECTS.values()),
         rounds=rounds if rounds is not None else _ROUNDS_QUICK if quick else _ROUNDS,
         seed=seed if seed is not None else random.SystemRandom().randrange(1 << 32),
         budget=budget if budget is not None else _BUDGET_QUICK if quick else _BUDGET,
@@ -145,8 +140,7 @@ def make_plan(  # noqa: PLR0913 - each has a default
         own={name: call for slug, call in calls.items() for name in _names_of(slug)},
         behaviours=behaviours if behaviours is not None else not chosen and not calls,
     )
-    _check(plan)
-    return plan
+    return _checked(plan)
 
 
 def refusal(subject: Subject, scenario: Scenario) -> str:
@@ -180,10 +174,15 @@ def tried(plan: Plan) -> list[Subject]:
 # ---- names ----
 
 
-def _known(kind: str, name: str, known: dict[str, _T]) -> _T:
-    if name not in known:
-        raise PlanError(f"there is no {kind} named {name!r}: {near_miss(name, list(known))}")
-    return known[name]
+def _known(kind: str, names: Iterable[str], known: dict[str, _T]) -> tuple[_T, ...]:
+    for name in (names := tuple(dict.fromkeys(names))):
+        if name not in known:
+            raise PlanError(f"there is no {kind} named {name!r}: {near_miss(name, list(known))}")
+    return tuple(known[name] for name in names)
+
+
+def _default_scenarios(calls: dict[str, UserCall], *, quick: bool) -> list[Scenario]:
+    return [] if calls else [s for s in SCENARIOS.values() if s.quick or not quick]
 
 
 def _named(own: Iterable[UserCall]) -> Iterator[tuple[str, UserCall]]:
@@ -205,7 +204,7 @@ def _scenarios_of(calls: dict[str, UserCall]) -> Iterator[Scenario]:
         yield scenario_of_own(slug, call.title, _OWN_TOGETHER)
 
 
-def _check(plan: Plan) -> None:
+def _checked(plan: Plan) -> Plan:
     if plan.rounds < 1:
         raise PlanError(f"rounds must be 1 or more, not {plan.rounds}")
     if plan.workers < 1:
@@ -217,3 +216,4 @@ def _check(plan: Plan) -> None:
     missing = sorted(set(plan.pin) - os.sched_getaffinity(0))
     if missing:
         raise PlanError(f"there is no CPU {missing[0]} to pin to")
+    return plan

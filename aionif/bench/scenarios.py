@@ -95,6 +95,11 @@ def _arguments(name: str, title: str, size: int) -> Scenario:
     )
 
 
+def _fault(name: str, title: str, function: str, **more: Any) -> Scenario:
+    more = {"needs": ("crash",), "bound": 20.0, **more}
+    return Scenario(name=name, title=title, module=_FAULTS, function=function, last=True, **more)
+
+
 _ALL = (
     _one_by_one("empty", "an empty call", 0),
     _one_by_one("work-10us", "10 us of work", 10),
@@ -125,43 +130,23 @@ _ALL = (
         function="cold_start",
         last=True,
     ),
-    Scenario(
-        name="crash-1-of-100",
-        title="100 calls in flight, one of which crashes",
-        module=_FAULTS,
-        function="crash_of_many",
-        parameters={"count": 100},
+    _fault(
+        "crash-1-of-100",
+        "100 calls in flight, one of which crashes",
+        "crash_of_many",
         needs=("crash", "flight"),
-        bound=20.0,
-        last=True,
+        parameters={"count": 100},
     ),
-    Scenario(
-        name="crash-every-call",
-        title="a call that crashes",
-        module=_FAULTS,
-        function="crash_every_call",
-        needs=("crash",),
-        bound=20.0,
-        last=True,
-    ),
-    Scenario(
-        name="respawn",
-        title="from a crash to the next result",
-        module=_FAULTS,
-        function="respawn",
-        needs=("crash",),
-        bound=20.0,
-        last=True,
-    ),
-    Scenario(
-        name="runaway",
-        title="a call that never ends: from its deadline until that is known",
-        module=_FAULTS,
-        function="runaway",
-        parameters={"timeout": 0.1},
+    _fault("crash-every-call", "a call that crashes", "crash_every_call"),
+    _fault("respawn", "from a crash to the next result", "respawn"),
+    _fault(
+        "runaway",
+        "a call that never ends: from its deadline until that is known",
+        "runaway",
         needs=("deadline",),
+        bound=10.0,
         costs=0.3,
-        last=True,
+        parameters={"timeout": 0.1},
     ),
 )
 

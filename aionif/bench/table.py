@@ -115,5 +115,5 @@ def _texts(row: Cells, *, marked: bool) -> Iterator[RenderableType]:
 
 
 def _plain(text: str, style: str) -> Text:
-    """Return text in which brackets are no markup."""
+    """Return text whose brackets are not taken for markup."""
     return Text(text, style=style)

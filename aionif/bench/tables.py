@@ -57,7 +57,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A table: names of columns, and rows. words: how many columns from the left are no figures."""
+    """A table: names of columns, and rows. words: how many columns from the left hold text."""
 
     head: tuple[str, ...]
     rows: tuple[Cells, ...]

@@ -99,7 +99,10 @@ class Plan:
 
 
 class NifFunction:
-    """A function with a plan. `policy` is its library's; None: the executor's."""
+    """A native function of a library: await it, or pass it to `execute_nif` and `call_nif`.
+
+    policy: its library's; None: the executor's.
+    """
 
     __slots__ = ("__weakref__", "name", "plan", "policy")
 

@@ -43,7 +43,7 @@ class BreakerStatistics:
     """The circuit breaker of one function in one executor.
 
     state: "closed", "open" or "half_open".
-    crashes: those that count now, while it is closed; else those since it was last closed.
+    crashes: while it is closed, those within `max_seconds`; otherwise, those since it was closed.
     openings: how often it has opened. held: calls that it refused, or moved to a worker process.
     seconds_left: until a call is let through as a probe; 0 where one may be, or is under way.
     """

@@ -92,14 +92,7 @@ class _Remains:
         of = self._of_frames[index]
         if not of or of > len(self._modules):
             return Frame(address=address, is_return_address=is_return_address)
-        path, build_id, bias = self._modules[of - 1]
-        return Frame(
-            address=address,
-            module=path,
-            build_id=build_id,
-            offset=address - bias,
-            is_return_address=is_return_address,
-        )
+        return _frame_in(self._modules[of - 1], address, is_return_address=is_return_address)
 
 
 def _text(field: Any) -> str:
@@ -204,7 +197,13 @@ def _frame(address: int, *, is_return_address: bool) -> Frame:
     module = ffi.new("struct aionif_module *")
     if not lib.aionif_locate(address, module):
         return Frame(address=address, is_return_address=is_return_address)
-    path, build_id, bias = _read_module(module)
+    return _frame_in(_read_module(module), address, is_return_address=is_return_address)
+
+
+def _frame_in(
+    module: tuple[str, str | None, int], address: int, *, is_return_address: bool
+) -> Frame:
+    path, build_id, bias = module
     return Frame(
         address=address,
         module=path,

@@ -70,12 +70,12 @@ class NifSession(Caller):
         return self._strand == ffi.NULL or bool(lib.aionif_strand_broken(self._strand))
 
     async def read_bytes(self, pointer: Any, size: int) -> bytes:
-        """Return `size` bytes from where a pointer that a call here has returned points to.
+        """Return the `size` bytes that a pointer points to, which a call of this session returned.
 
         pointer: of cffi or ctypes, or an address.
 
         Raises:
-            NifSignal: no such memory is there, which ends the session.
+            NifSignal: there is no such memory; the session is ended.
         """
         check_count("size", size, 0)
         memory = ctypes.create_string_buffer(max(size, 1))
@@ -86,7 +86,7 @@ class NifSession(Caller):
         """Return the bytes before the NUL that ends a string; at most `most` of them.
 
         Raises:
-            NifSignal: no such memory is there, which ends the session.
+            NifSignal: there is no such memory; the session is ended.
         """
         check_count("most", most, 1)
         address = _address_of(pointer)

@@ -131,21 +131,26 @@ class Route:
         self.permit: Permit | None = None  # of a breaker, which is told how calls end
         self.lasts = True  # for calls to come, too
         self.waits_on_cancel = policy.on_cancel == "wait"
-        self.target = ffi.new(
-            "struct aionif_target *",
-            {
-                "plan": plan.struct,
-                "pool": pool,
-                "strand": strand,
-                "series": series,
-                "slow_ns": nanoseconds(policy.slow_call) if policy.slow_call else 0,
-                "on_timeout": ENDINGS.index(policy.on_timeout),
-                "on_cancel": ENDINGS.index(policy.on_cancel),
-                "measure_stack": policy.measure_stack,
-                "watch": policy.watch > 0,
-            },
-        )
+        self.target = _target_of(plan, policy, pool, strand, series)
         function_names[plan.address] = plan.name
+
+
+def _target_of(plan: Plan, policy: NifPolicy, pool: Any, strand: Any, series: Any) -> Any:
+    """Return what the core has to know of each call of a route."""
+    return ffi.new(
+        "struct aionif_target *",
+        {
+            "plan": plan.struct,
+            "pool": pool,
+            "strand": strand,
+            "series": series,
+            "slow_ns": nanoseconds(policy.slow_call) if policy.slow_call else 0,
+            "on_timeout": ENDINGS.index(policy.on_timeout),
+            "on_cancel": ENDINGS.index(policy.on_cancel),
+            "measure_stack": policy.measure_stack,
+            "watch": policy.watch > 0,
+        },
+    )
 
 
 def plan_of(function: Any) -> Plan:

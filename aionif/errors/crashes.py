@@ -21,7 +21,7 @@ __all__ = ("NifCrash", "NifExit", "NifPanic", "NifSignal", "NifStackOverflow", "
 class NifCrash(NifError):
     """The native code crashed, panicked or exited; the process goes on.
 
-    report: what was recorded. The error completes it with what it knows itself.
+    report: what was recorded of the crash.
     """
 
     report: CrashReport = field(default_factory=CrashReport)
@@ -174,7 +174,7 @@ class NifPanic(NifCrash):
 class NifExit(NifCrash):
     """The call tried to end the process; status is what it gave to `exit`.
 
-    None: it called `quick_exit`, which does not tell.
+    None: it called `quick_exit`, whose status is not known.
     """
 
     status: int | None

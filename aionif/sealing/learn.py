@@ -98,7 +98,7 @@ def learn_sandbox(
     """Call `function(*arguments)` in a child process and return the policy that it needs.
 
     What is loaded or imported inside the call counts. What the function's own module imports does
-    not: a worker, too, is sealed when it is warm.
+    not: a worker has imported it before it is sealed.
 
     function, arguments: picklable; a function of a module that the child can import.
     sandbox: where to start from; `Sandbox.compute()` if left out.

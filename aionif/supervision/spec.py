@@ -57,9 +57,9 @@ class Backoff:
 
     initial: seconds before the first restart of a child. factor: each further one waits so many
         times longer, but no longer than maximum seconds.
-    jitter: the part of the wait, 0 to 1, that chance may take off, so that what failed together
-        does not return together.
-    reset_after: a child that ran for so many seconds counts as sound again.
+    jitter: the part of the wait, 0 to 1, that may be taken off at random, so that children that
+        failed together are not restarted together.
+    reset_after: after a child has run for this many seconds, its next wait is `initial` again.
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.
@@ -321,7 +321,11 @@ class ChildInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildCounts:
-    """Counts of children: with a spec, running, and of each type whether running or not."""
+    """How many children there are.
+
+    specs: that have a spec, running or not. active: that run.
+    supervisors, workers: those with a spec by type, running or not.
+    """
 
     specs: int
     active: int

@@ -105,7 +105,7 @@ class NifSupervisor(Supervisor):
 
     @property
     def restarts(self) -> int:
-        """The restarts that counted, since it was made: one a failure, however many it took along.
+        """Restarts since it was made: one for each failure, however many children it restarted.
 
         The one too many, after which it gave up, is not among them.
         """
@@ -189,7 +189,7 @@ class NifSupervisor(Supervisor):
     async def start_child(self, child: ChildSpec) -> Any:
         """Add a child and start it; return what it gave to `task_status.started()`.
 
-        A request that is cancelled once it was taken up is carried out all the same. Where nothing
+        A request that was taken up already is carried out even if it is cancelled. Where nothing
         has to be waited for, this returns without a turn of the event loop, as `start_soon`.
 
         Raises:

@@ -1,7 +1,7 @@
 """NifTaskGroup: a task group in which a NifError ends its own task and no other.
 
 A group that cancels all siblings when one task fails is right about bugs: nobody knows what state
-they left. A native crash that was contained is no such thing. It is the end of one call, and the
+they left. A native crash that was contained is not one of these. It is the end of one call, and the
 task that made it. Every other exception cancels the group, as anyio's does.
 
 A failure that cancels nothing could go unseen. So each is kept until somebody looks at it, through
@@ -71,12 +71,15 @@ class NifHandle:
 
     @property
     def error(self) -> NifError | None:
-        """What the call failed with; None if it did not, or not yet. Reading is looking."""
+        """What the call failed with; None if it did not, or not yet.
+
+        A failure that was read counts as looked at.
+        """
         self._group._seen(self)  # noqa: SLF001 - its own
         return self._error
 
     def cancel(self) -> None:
-        """Cancel the call, as the policy's `on_cancel` has it; who awaits it gets NifCancelled."""
+        """Cancel the call, as the policy's `on_cancel` says; who awaits it gets NifCancelled."""
         self._scope.cancel()
 
     async def _wait(self) -> Any:

@@ -189,7 +189,7 @@ static void compile(struct program *program, const struct aionif_pool_settings *
 
 static bool install(struct program *program) {
     struct sock_fprog filter = {.len = program->length, .filter = program->code};
-    /* SPEC_ALLOW: the filter is no boundary between secrets; mitigations would slow every call. */
+    /* SPEC_ALLOW: the filter does not stand between secrets; mitigations would slow every call. */
     unsigned flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) == 0;
 }

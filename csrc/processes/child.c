@@ -236,7 +236,7 @@ static void guess_main_stack(void) {
     main_stack.low = main_stack.top - (limited ? limit.rlim_cur : USUAL);
 }
 
-/* Below the main thread's stack the kernel keeps a gap; what lies deeper is no overflow of it. */
+/* Below the main thread's stack the kernel keeps a gap; what lies deeper is not an overflow of it. */
 static void find_main_stack(void) {
     enum { GAP = 8 << 20 };
     pthread_attr_t attributes;

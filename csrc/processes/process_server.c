@@ -7,7 +7,7 @@
  * pool is free at once, and a spare stands ready for it.
  *
  * A worker whose call crashed is never used again, whatever the crash was: its memory may hold any
- * damage. A C++ exception that was caught at the base of the call is no crash in this sense. */
+ * damage. A C++ exception that was caught at the base of the call does not count as a crash here. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -100,7 +100,7 @@ static void lacks(struct aionif_pool *pool) {
 
 /* Is it worth trying again? A worker that never came to serve says something about its setup, not
  * about any call: after some of them in a row, whoever waits is told. */
-/* One that is only starting is no proof that the setup works: with two, one of them always is. */
+/* One that is only starting does not prove that the setup works: with two, one of them always is. */
 static bool some_have_served(const struct aionif_pool *pool) {
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         const struct aionif__worker *worker = pool->workers[i];

@@ -71,7 +71,7 @@ static void test_parallel(void) {
 }
 
 static void test_crash_in_strand(void) {
-    check_case("a crash does not end a strand that is no session");
+    check_case("a crash does not end a strand that is not a session");
     struct aionif_pool *pool = pool_open(pool_settings(2));
     struct aionif_strand *strand = aionif_strand_open(0);
     last_seen = 0;

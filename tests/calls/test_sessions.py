@@ -8,23 +8,17 @@ import anyio
 import pytest
 
 from aionif import NifArgumentError, NifClosed, NifExecutor, NifPolicy, NifSignal
-from tests.support import gather, load_gallery, until
+from tests.support import gather, load_gallery, noted, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aionif import NifLibrary
-
-TIERS = ("thread", "process")
-
-
-@pytest.fixture(params=TIERS)
-def tier(request: pytest.FixtureRequest) -> Any:
-    return request.param
+    from aionif.policy import Isolation
 
 
 def test_every_call_is_on_the_same_thread(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> None:
         async with NifExecutor(isolation=tier, max_workers=4) as executor:
@@ -52,7 +46,7 @@ def test_every_call_is_on_the_same_thread(
 
 
 def test_calls_made_at_once_run_one_at_a_time_in_order(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     gate.forget_notes()
 
@@ -71,11 +65,11 @@ def test_calls_made_at_once_run_one_at_a_time_in_order(
                 gate.open_gate()
 
     run(main)
-    assert [gate.noted(place) for place in range(gate.count_noted())] == list(range(20))
+    assert noted(gate) == list(range(20))
 
 
 def test_two_sessions_have_two_threads(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> None:
         async with (
@@ -94,7 +88,7 @@ def test_two_sessions_have_two_threads(
 
 
 def test_a_session_for_which_no_worker_is_left_waits(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     done: list[str] = []
 
@@ -118,7 +112,7 @@ def test_a_session_for_which_no_worker_is_left_waits(
 
 
 def test_a_session_leaves_other_calls_their_share(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> None:
         async with (
@@ -133,7 +127,7 @@ def test_a_session_leaves_other_calls_their_share(
 
 
 def test_a_crash_ends_the_session_and_nothing_else(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     crash = load_gallery().gallery_segv_read
 
@@ -156,7 +150,7 @@ def test_a_crash_ends_the_session_and_nothing_else(
 
 
 def test_calls_queued_behind_a_crash_are_not_started(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     gate.forget_notes()
     crash = load_gallery().gallery_segv_read
@@ -176,7 +170,7 @@ def test_calls_queued_behind_a_crash_are_not_started(
 
 
 def test_a_session_is_closed_with_its_block(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> None:
         async with NifExecutor(isolation=tier, max_workers=1) as executor:
@@ -192,7 +186,7 @@ def test_a_session_is_closed_with_its_block(
 
 
 def test_a_session_whose_executor_is_closed_takes_no_call(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> None:
         executor = NifExecutor(isolation=tier)

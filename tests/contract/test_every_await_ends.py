@@ -30,18 +30,11 @@ if TYPE_CHECKING:
 ROOM = 4
 CALLS = 10 * ROOM + 1
 BUSY = 200_000  # microseconds: all calls have ended by then
-TIERS: tuple[Isolation, ...] = ("thread", "process")
 
 
 @pytest.fixture(autouse=True)
 def _little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Port, "room", ROOM)
-
-
-@pytest.fixture(params=TIERS)
-def tier(request: pytest.FixtureRequest) -> Isolation:
-    name: Isolation = request.param
-    return name
 
 
 def be_busy(microseconds: int = BUSY) -> None:

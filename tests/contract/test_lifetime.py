@@ -28,20 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aionif import NifLibrary
-
-TIERS = ("thread", "process")
-
-
-@pytest.fixture(params=TIERS)
-def tier(request: pytest.FixtureRequest) -> Any:
-    return request.param
+    from aionif.policy import Isolation
 
 
 # ---- closing with calls in flight ----
 
 
 def test_closing_lets_running_calls_end_and_refuses_the_queued(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     async def main() -> None:
         executor = NifExecutor(isolation=tier, max_workers=1)
@@ -68,7 +62,7 @@ def test_closing_lets_running_calls_end_and_refuses_the_queued(
     run(main)
 
 
-def test_closing_stops_calls_that_do_not_end(tier: Any, run: Callable[..., Any]) -> None:
+def test_closing_stops_calls_that_do_not_end(tier: Isolation, run: Callable[..., Any]) -> None:
     gallery = load_gallery()
     spin = (gallery.gallery_spin, gallery.gallery_spin_cooperative)
 
@@ -90,7 +84,7 @@ def test_closing_stops_calls_that_do_not_end(tier: Any, run: Callable[..., Any])
 
 
 def test_closing_gives_up_calls_that_can_not_be_stopped(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     async def main() -> None:
         policy = NifPolicy(abort_attempts=3)
@@ -110,7 +104,7 @@ def test_closing_gives_up_calls_that_can_not_be_stopped(
 
 
 def test_tasks_that_wait_for_room_are_told(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     async def main() -> None:
         executor = NifExecutor(isolation=tier, max_workers=1, max_queue=1)
@@ -133,7 +127,7 @@ def test_tasks_that_wait_for_room_are_told(
 
 
 def test_an_error_in_the_block_closes_it_too(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     executors = []
 
@@ -149,7 +143,7 @@ def test_an_error_in_the_block_closes_it_too(
 
 
 def test_cancelling_the_block_closes_it(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -169,7 +163,7 @@ def test_cancelling_the_block_closes_it(
 
 
 def test_a_closed_executor_has_given_everything_back(
-    tier: Any, backend: str, probe: NifLibrary
+    tier: Isolation, backend: str, probe: NifLibrary
 ) -> None:
     async def main() -> None:
         async with NifExecutor(isolation=tier, max_workers=4) as executor:
@@ -181,7 +175,9 @@ def test_a_closed_executor_has_given_everything_back(
     assert_nothing_leaks(lambda: run_on(backend, main))
 
 
-def test_an_executor_that_is_never_used_holds_no_thread(tier: Any, run: Callable[..., Any]) -> None:
+def test_an_executor_that_is_never_used_holds_no_thread(
+    tier: Isolation, run: Callable[..., Any]
+) -> None:
     async def main() -> None:
         before = holdings()
         async with NifExecutor(isolation=tier):
@@ -234,7 +230,7 @@ class Bytes(bytearray):
 
 
 def test_arguments_of_a_cancelled_call_live_until_it_ends(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> weakref.ref[Bytes]:
         policy = NifPolicy(on_cancel="abandon")
@@ -254,7 +250,7 @@ def test_arguments_of_a_cancelled_call_live_until_it_ends(
 
 
 def test_arguments_are_let_go_with_the_result(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> None:
         async with NifExecutor(isolation=tier) as executor:
@@ -270,7 +266,7 @@ def test_arguments_are_let_go_with_the_result(
 
 
 def test_a_buffer_can_not_be_resized_under_native_code(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> None:
         data = bytearray(b"\1" * 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,32 +11,25 @@ import anyio
 import pytest
 
 from aionif import NifExecutor, NifRejected, NifSignal, NifTimeout, load
-from tests.support import PROBE_CDEF, gather, load_gallery, until
+from tests.support import PROBE_CDEF, gather, load_gallery, noted, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from anyio.abc import TaskGroup
+
     from aionif import NifLibrary
+    from aionif.policy import Isolation
 
 IN_FLIGHT = 5_000
-TIERS = ("thread", "process")  # whoever has workers has a queue
-
-
-@pytest.fixture(params=TIERS)
-def tier(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-def notes(direct: Any) -> list[int]:
-    return [direct.noted(place) for place in range(direct.count_noted())]
 
 
 # ---- order ----
 
 
 def test_one_worker_takes_calls_in_the_order_they_came(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     gate.forget_notes()
 
@@ -52,11 +46,11 @@ def test_one_worker_takes_calls_in_the_order_they_came(
             gate.open_gate()
 
     run(main)
-    assert notes(gate) == list(range(300))
+    assert noted(gate) == list(range(300))
 
 
 def test_nothing_waits_behind_a_slow_call_while_a_worker_is_idle(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     async def main() -> None:
         async with (
@@ -73,7 +67,7 @@ def test_nothing_waits_behind_a_slow_call_while_a_worker_is_idle(
     run(main)
 
 
-def test_thousands_in_flight(tier: Any, run: Callable[..., Any], probe: NifLibrary) -> None:
+def test_thousands_in_flight(tier: Isolation, run: Callable[..., Any], probe: NifLibrary) -> None:
     async def main() -> None:
         async with NifExecutor(isolation=tier, max_workers=2, max_queue=IN_FLIGHT) as executor:
             calls = [lambda n=n: executor.execute_nif(probe.add, n, 1) for n in range(IN_FLIGHT)]
@@ -88,46 +82,48 @@ def test_thousands_in_flight(tier: Any, run: Callable[..., Any], probe: NifLibra
 # ---- a full queue ----
 
 
-async def fill(executor: NifExecutor, probe: NifLibrary, gate: Any, group: Any) -> None:
-    """Occupy the only worker, and the only place in the queue."""
-    group.start_soon(executor.execute_nif, probe.wait_at_gate, 0)
-    await until(lambda: gate.count_at_gate() == 1)
-    group.start_soon(executor.execute_nif, probe.nothing)
-    await until(lambda: executor.statistics().queued == 1)
+@asynccontextmanager
+async def full_queue(
+    tier: Isolation, probe: NifLibrary, gate: Any, **settings: Any
+) -> AsyncIterator[tuple[NifExecutor, TaskGroup]]:
+    """An executor whose only worker waits at the gate, and the only place in its queue is taken.
+
+    The gate is opened in the end. What was noted before is forgotten.
+    """
+    gate.forget_notes()
+    async with (
+        NifExecutor(isolation=tier, max_workers=1, max_queue=1, **settings) as executor,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(executor.execute_nif, probe.wait_at_gate, 0)
+        await until(lambda: gate.count_at_gate() == 1)
+        group.start_soon(executor.execute_nif, probe.nothing)
+        await until(lambda: executor.statistics().queued == 1)
+        yield executor, group
+        gate.open_gate()
 
 
 def test_a_full_queue_makes_callers_wait_in_order(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
-    gate.forget_notes()
-
     async def main() -> None:
-        async with (
-            NifExecutor(isolation=tier, max_workers=1, max_queue=1) as executor,
-            anyio.create_task_group() as group,
-        ):
-            await fill(executor, probe, gate, group)
+        async with full_queue(tier, probe, gate) as (executor, group):
             for number in range(100):
                 group.start_soon(executor.execute_nif, probe.note, number)
                 await anyio.lowlevel.checkpoint()
                 await anyio.lowlevel.checkpoint()
             await anyio.sleep(0.05)
             assert executor.statistics().queued == 1, "the others wait outside"
-            gate.open_gate()
 
     run(main)
-    assert notes(gate) == list(range(100))
+    assert noted(gate) == list(range(100))
 
 
 def test_a_full_queue_rejects_when_asked_to(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     async def main() -> None:
-        async with (
-            NifExecutor(isolation=tier, max_workers=1, max_queue=1, on_full="reject") as executor,
-            anyio.create_task_group() as group,
-        ):
-            await fill(executor, probe, gate, group)
+        async with full_queue(tier, probe, gate, on_full="reject") as (executor, _):
             with pytest.raises(NifRejected, match="queue is full") as rejected:
                 await executor.execute_nif(probe.add, 1, 2)
             assert rejected.value.function == "add"
@@ -140,46 +136,34 @@ def test_a_full_queue_rejects_when_asked_to(
 
 
 def test_a_timeout_counts_the_wait_for_a_place(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
-    gate.forget_notes()
-
     async def main() -> None:
-        async with (
-            NifExecutor(isolation=tier, max_workers=1, max_queue=1) as executor,
-            anyio.create_task_group() as group,
-        ):
-            await fill(executor, probe, gate, group)
+        async with full_queue(tier, probe, gate) as (executor, _):
             with pytest.raises(NifTimeout) as late:
                 await executor.execute_nif(probe.note, 1, timeout=0.05)
             assert (late.value.phase, late.value.timeout) == ("queue", 0.05)
-            gate.open_gate()
 
     run(main)
-    assert notes(gate) == []
+    assert noted(gate) == []
 
 
 def test_who_gives_up_the_wait_for_a_place_leaves_it_to_the_next(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
-    gate.forget_notes()
-
     async def main() -> None:
         async with (
-            NifExecutor(isolation=tier, max_workers=1, max_queue=1) as executor,
-            anyio.create_task_group() as group,
+            full_queue(tier, probe, gate) as (executor, group),
+            anyio.create_task_group() as impatient,
         ):
-            await fill(executor, probe, gate, group)
-            async with anyio.create_task_group() as impatient:
-                impatient.start_soon(executor.execute_nif, probe.note, 1)
-                await anyio.sleep(0.02)
-                group.start_soon(executor.execute_nif, probe.note, 2)
-                await anyio.sleep(0.02)
-                impatient.cancel_scope.cancel()
-            gate.open_gate()
+            impatient.start_soon(executor.execute_nif, probe.note, 1)
+            await anyio.sleep(0.02)
+            group.start_soon(executor.execute_nif, probe.note, 2)
+            await anyio.sleep(0.02)
+            impatient.cancel_scope.cancel()
 
     run(main)
-    assert notes(gate) == [2]
+    assert noted(gate) == [2]
 
 
 # ---- libraries that are not thread-safe ----
@@ -190,7 +174,7 @@ def most_at_once(values: list[int]) -> int:
 
 
 def test_calls_of_a_serial_library_never_overlap(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, probe_path: Path
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, probe_path: Path
 ) -> None:
     serial = load(probe_path, PROBE_CDEF, thread_safe=False)
 
@@ -212,7 +196,7 @@ def test_calls_of_a_serial_library_never_overlap(
 
 
 def test_a_crash_in_a_serial_library_does_not_stop_it(
-    tier: Any, run: Callable[..., Any], probe_path: Path
+    tier: Isolation, run: Callable[..., Any], probe_path: Path
 ) -> None:
     serial = load(probe_path, PROBE_CDEF, thread_safe=False)
 
@@ -233,7 +217,7 @@ def test_a_crash_in_a_serial_library_does_not_stop_it(
 
 
 def test_statistics_add_up(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary, gate: Any
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
     gallery = load_gallery()
 
@@ -270,7 +254,7 @@ def test_statistics_add_up(
 
 
 def test_an_idle_executor_uses_no_cpu(
-    tier: Any, run: Callable[..., Any], probe: NifLibrary
+    tier: Isolation, run: Callable[..., Any], probe: NifLibrary
 ) -> None:
     async def main() -> float:
         async with NifExecutor(isolation=tier, max_workers=4) as executor:

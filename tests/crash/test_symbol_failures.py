@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,10 @@ from aionif.crash import elf
 from aionif.crash import symbols as symbols_module
 from aionif.crash.symbols import build_id, symbolise
 from aionif.errors import Frame, Inlined
+from tests.support.symbols import BUILD_ID, build, symbolise_one, symbols_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-BUILD_ID = "0123456789abcdef0123456789abcdef01234567"
 
 SOURCE = """\
 int outer(int x) { return x * 2; }
@@ -41,42 +39,21 @@ def _configured() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def run(*command: str | Path) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    code = tmp_path_factory.mktemp("library") / "probe.c"
-    code.write_text(SOURCE)
-    result = code.with_suffix(".so")
-    run("cc", "-g", "-O1", "-fPIC", "-shared", f"-Wl,--build-id=0x{BUILD_ID}", code, "-o", result)
-    return result
+    return build(tmp_path_factory.mktemp("library"), "probe.c", SOURCE)
 
 
 @pytest.fixture(scope="module")
 def symbols(library: Path) -> dict[str, tuple[int, int]]:
     """Address and size of each function."""
-    rows = (row.split() for row in run("nm", "-S", "--defined-only", library).splitlines())
-    return {row[-1]: (int(row[0], 16), int(row[1], 16)) for row in rows if len(row) > 3}
+    return symbols_of(library)
 
 
 @pytest.fixture
 def frame(library: Path, symbols: dict[str, tuple[int, int]]) -> Frame:
     offset, _ = symbols["outer"]
     return Frame(address=1, module=str(library), build_id=BUILD_ID, offset=offset)
-
-
-@pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    symbols_module._cache.clear()
-    yield
-    symbols_module._cache.clear()
-
-
-def symbolise_one(frame: Frame) -> Frame:
-    (result,) = symbolise([frame])
-    return result
 
 
 def open_descriptors() -> int:

@@ -3,57 +3,30 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from aionif.crash import symbols
-from aionif.crash.symbols import build_id, symbolise
-from aionif.errors import CrashReport, Frame, Inlined
+from aionif.errors import CrashReport, Inlined
+from tests.support.symbols import (
+    BUILD_ID,
+    C_SOURCE,
+    MARK,
+    build,
+    frame_at,
+    line_of,
+    run,
+    symbolise_one,
+    symbols_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-BUILD_ID = "0123456789abcdef0123456789abcdef01234567"
-
-# A label inside the innermost inlined call, so that `nm` tells its address. It has no type, and so
-# is no function to a symboliser.
-MARK = '__asm__ volatile(".globl at_mark\\nat_mark:");'
-
-C_SOURCE = f"""\
-#include <stdlib.h>
-static inline __attribute__((always_inline)) int inner(volatile int *p)
-{{
-    {MARK} int x = *p; /* inner */
-    return x;
-}}
-static inline __attribute__((always_inline)) int middle(volatile int *p)
-{{
-    return inner(p) + 1; /* middle */
-}}
-int outer(volatile int *p)
-{{
-    return middle(p) * 2; /* outer */
-}}
-__attribute__((noinline)) static void hidden(volatile int *p)
-{{
-    *p = 1; /* hidden */
-}}
-__attribute__((noinline)) void last(int *p)
-{{
-    hidden(p);
-    abort(); /* last */
-}}
-void after(void) {{ __asm__ volatile(""); }}
-int main(void) {{ return 0; }}
-"""
+    from pathlib import Path
 
 CXX_SOURCE = f"""\
 namespace shapes {{
@@ -83,83 +56,15 @@ pub mod deep {
 pub extern "C" fn entry() { let _probe: deep::Probe = Default::default(); }
 """
 
-FLAGS = ("-g", "-O1", "-fPIC", "-shared", f"-Wl,--build-id=0x{BUILD_ID}")
-
-
-def run(*command: str | Path) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def line_of(source: str, marker: str) -> int:
-    (line,) = (n for n, text in enumerate(source.split("\n"), 1) if marker in text)
-    return line
-
-
-def symbols_of(library: Path) -> dict[str, tuple[int, int]]:
-    """Return address and size of each symbol by its linked name."""
-    rows = [row.split() for row in run("nm", "-S", "--defined-only", library).splitlines()]
-    return {row[-1]: (int(row[0], 16), int(row[1], 16) if len(row) > 3 else 0) for row in rows}
-
-
-def build(directory: Path, name: str, source: str, *flags: str) -> Path:
-    """Compile the source, keeping it beside the library."""
-    code = directory / name
-    code.write_text(source)
-    library = code.with_suffix(".so")
-    compiler = {".c": "cc", ".cc": "c++"}[code.suffix]
-    run(compiler, *(flags or FLAGS), code, "-o", library)
-    return library
-
-
-@pytest.fixture(scope="module")
-def c_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("c"), "probe.c", C_SOURCE)
-
 
 @pytest.fixture(scope="module")
 def cxx_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("cxx"), "shapes.cc", CXX_SOURCE)
 
 
-@pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    symbols._cache.clear()
-    yield
-    symbols._cache.clear()
-    structlog.reset_defaults()  # capture_logs leaves it configured, for the tests that follow
-
-
-TOOLS = {name: (name, options) for name, options in symbols._TOOLS}
-
-
-@pytest.fixture(params=TOOLS)
-def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each external symboliser in turn, as the only one."""
-    name: str = request.param
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed")
-    monkeypatch.setattr(symbols, "_TOOLS", (TOOLS[name],))
-    return name
-
-
 @pytest.fixture
 def no_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(symbols, "_TOOLS", (("no-such-symboliser", ()),))
-
-
-def frame_at(library: Path, offset: int, *, is_return_address: bool = False) -> Frame:
-    return Frame(
-        address=0x7F00_0000_0000 + offset,
-        module=str(library),
-        build_id=build_id(str(library)),
-        offset=offset,
-        is_return_address=is_return_address,
-    )
-
-
-def symbolise_one(frame: Frame) -> Frame:
-    (result,) = symbolise([frame])
-    return result
 
 
 # --- what is found ------------------------------------------------------------------------------
@@ -291,75 +196,6 @@ def test_rust_names_and_lines(tmp_path: Path, options: tuple[str, ...]) -> None:
 )
 def test_demangling(mangled: str, name: str) -> None:
     assert symbols._demangled(mangled) == name
-
-
-# --- what must not be claimed -------------------------------------------------------------------
-
-
-@pytest.fixture
-def stripped(c_library: Path, tmp_path: Path) -> Path:
-    library = tmp_path / "stripped.so"
-    run("strip", "-o", library, c_library)
-    return library
-
-
-@pytest.mark.usefixtures("tool")
-def test_a_stripped_library_gives_its_exported_names_only(c_library: Path, stripped: Path) -> None:
-    symbols = symbols_of(c_library)
-    exported = symbolise_one(frame_at(stripped, symbols["outer"][0]))
-    assert (exported.symbol, exported.symbol_offset, exported.file) == ("outer", 0, None)
-    static = frame_at(stripped, symbols["hidden"][0])
-    assert symbolise_one(static) == static, "the nearest exported name would be a wrong one"
-
-
-@pytest.mark.usefixtures("tool")
-def test_a_stripped_copy_does_not_spoil_the_original(c_library: Path, stripped: Path) -> None:
-    offset = symbols_of(c_library)["outer"][0]
-    assert build_id(str(stripped)) == build_id(str(c_library))
-    assert symbolise_one(frame_at(stripped, offset)).file is None
-    assert symbolise_one(frame_at(c_library, offset)).file is not None
-
-
-def test_another_build_at_the_same_path_is_not_believed(tmp_path: Path) -> None:
-    library = build(tmp_path, "probe.c", C_SOURCE)
-    frame = frame_at(library, symbols_of(library)["outer"][0])
-    assert symbolise_one(frame).symbol == "outer"
-    flags = [flag.replace(BUILD_ID, "ff" * 20) for flag in FLAGS]
-    build(tmp_path, "probe.c", C_SOURCE, *flags)
-    assert symbolise_one(frame) == frame
-    assert symbolise_one(replace(frame, build_id="FF" * 20)).symbol == "outer"
-    library.unlink()
-    assert symbolise_one(frame) == frame
-
-
-def test_a_file_without_a_build_id_does_not_match_one(tmp_path: Path) -> None:
-    library = build(tmp_path, "probe.c", C_SOURCE, *FLAGS[:-1], "-Wl,--build-id=none")
-    frame = frame_at(library, symbols_of(library)["outer"][0])
-    assert frame.build_id is None
-    assert symbolise_one(frame).symbol == "outer"
-    frame = replace(frame, build_id=BUILD_ID)
-    assert symbolise_one(frame) == frame
-
-
-def test_a_file_replaced_during_the_lookup_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = build(tmp_path, "probe.c", C_SOURCE)
-    frame = frame_at(library, symbols_of(library)["outer"][0])
-    original = symbols._ask_tools
-
-    def replacing(
-        path: str, addresses: list[int], deadline: float
-    ) -> dict[int, list[Inlined]] | None:
-        answer = original(path, addresses, deadline)
-        copy = shutil.copy(library, tmp_path / "copy.so")
-        Path(copy).replace(library)
-        return answer
-
-    monkeypatch.setattr(symbols, "_ask_tools", replacing)
-    assert symbolise_one(frame) == frame
-    monkeypatch.undo()
-    assert symbolise_one(frame).symbol == "outer"
 
 
 # --- through a report ---------------------------------------------------------------------------

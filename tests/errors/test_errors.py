@@ -346,9 +346,9 @@ def test_a_plain_argument_value_is_kept(value: object) -> None:
 
 @pytest.mark.parametrize("value", [threading.Lock(), [1, 2], bytearray(100), Signals.SIGSEGV])
 def test_another_argument_value_is_kept_as_text(value: object) -> None:
-    error = NifArgumentError(argument=2, value=value, problem="is no integer")
+    error = NifArgumentError(argument=2, value=value, problem="is not an integer")
     assert isinstance(error.value, str)
-    assert str(error) == f"argument 2 is no integer: got {error.value}"
+    assert str(error) == f"argument 2 is not an integer: got {error.value}"
     assert_same(pickle.loads(pickle.dumps(error)), error)
 
 

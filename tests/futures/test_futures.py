@@ -43,12 +43,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("under_deadline")
 
 
-@pytest.fixture
-def executor() -> Iterator[NifProcessPoolExecutor]:
-    with NifProcessPoolExecutor(2) as executor:
-        yield executor
-
-
 # ---- submit ----
 
 

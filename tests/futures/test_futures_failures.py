@@ -26,17 +26,11 @@ from tests.support import assert_nothing_leaks, load_gallery, remote, run_child,
 from tests.support.workers import workers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
 pytestmark = pytest.mark.usefixtures("under_deadline")
-
-
-@pytest.fixture
-def executor() -> Iterator[NifProcessPoolExecutor]:
-    with NifProcessPoolExecutor(2) as executor:
-        yield executor
 
 
 def _lives(executor: NifProcessPoolExecutor) -> bool:

@@ -13,22 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aionif import NifArgumentError, NifLimits, seal_process
-from aionif.core.native import lib
 from aionif.sandbox import Sandbox
 from aionif.sealing.seal import compile_seal
 from tests import children
 from tests.children import forbidden
+from tests.support.sealing import AS_ROOT, MIB, USERS, landlocked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-AS_ROOT = os.getuid() == 0
-USERS = ["root", "nobody"] if AS_ROOT else ["itself"]
-MIB = 1 << 20
-
-landlocked = pytest.mark.skipif(
-    lib.aionif_landlock_version() < 3, reason="this kernel has no Landlock, or an old one"
-)
 
 
 def run(scene: str, *arguments: object) -> children.Ending:

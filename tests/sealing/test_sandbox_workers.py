@@ -21,7 +21,6 @@ from aionif import (
     NifLimits,
     NifPanic,
     NifPolicy,
-    NifRejected,
     NifSignal,
     NifStackOverflow,
     NifSyscallDenied,
@@ -30,36 +29,17 @@ from aionif import (
 from aionif.limits import SEALED_LIMITS
 from tests import children
 from tests.children import forbidden
-from tests.sealing.test_sandbox_seal import AS_ROOT, MIB, USERS, landlocked
-from tests.support import assert_nothing_leaks, gather, load_gallery, remote, run_on
+from tests.support import assert_nothing_leaks, gather, load_gallery, remote
+from tests.support.sealing import COMPUTE, MIB, PYTHON, USERS, landlocked, with_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from aionif import NifLibrary
 
-COMPUTE, PYTHON = NifPolicy(sandbox=Sandbox.compute()), NifPolicy(sandbox=Sandbox.python())
 POLICIES = pytest.mark.parametrize("policy", [COMPUTE, PYTHON], ids=["compute", "python"])
 
 libc = ctypes.CDLL(None)
-
-
-@pytest.fixture(scope="module")
-def zlib() -> NifLibrary:
-    declaration = "unsigned long crc32(unsigned long, const unsigned char *, unsigned int);"
-    return aionif.load("libz.so.1", declaration)
-
-
-def with_executor(
-    main: Callable[[NifExecutor], Awaitable[None]], *, backend: str = "asyncio", **settings: Any
-) -> None:
-    async def open_executor() -> None:
-        settings.setdefault("preload", ("tests.support.remote",))
-        async with NifExecutor(isolation="process", max_workers=1, **settings) as executor:
-            await main(executor)
-
-    run_on(backend, open_executor)
 
 
 # ---- what is forbidden ----
@@ -106,7 +86,7 @@ def test_python_callables_are_denied_by_name(policy: NifPolicy) -> None:
         with pytest.raises(PermissionError):
             await executor.execute_nif(os.fork)
 
-    with_executor(main, policy=policy)
+    with_sealed(main, policy=policy)
 
 
 def test_a_denial_outside_of_the_call_is_named_too() -> None:
@@ -119,7 +99,7 @@ def test_a_denial_outside_of_the_call_is_named_too() -> None:
             assert (denied.value.name, denied.value.number) == ("getpgid", 121)
         assert await executor.execute_nif(pow, 2, 3) == 8
 
-    with_executor(main, policy=PYTHON)
+    with_sealed(main, policy=PYTHON)
 
 
 def test_a_denial_with_its_signal_blocked_has_no_name() -> None:
@@ -129,7 +109,7 @@ def test_a_denial_with_its_signal_blocked_has_no_name() -> None:
         assert (denied.value.name, denied.value.number) == (None, None)
         assert "a system call is denied" in str(denied.value)
 
-    with_executor(main, policy=PYTHON)
+    with_sealed(main, policy=PYTHON)
 
 
 def test_what_the_policy_denies_besides() -> None:
@@ -141,7 +121,7 @@ def test_what_the_policy_denies_besides() -> None:
         with pytest.raises(NifSyscallDenied, match="uname"):
             await executor.execute_nif(libc.uname, ctypes.create_string_buffer(4096))
 
-    with_executor(main, policy=policy)
+    with_sealed(main, policy=policy)
 
 
 @POLICIES
@@ -163,7 +143,7 @@ def test_crashes_in_sealed_workers_are_told_apart(policy: NifPolicy) -> None:
                 assert type(caught.value) is error
                 assert "libaionif_gallery" in caught.value.report.render()  # type: ignore[attr-defined]
 
-    with_executor(main, policy=policy)
+    with_sealed(main, policy=policy)
 
 
 # ---- what is allowed ----
@@ -200,7 +180,7 @@ def test_the_python_profile_imports_under_the_seal(tmp_path: Path) -> None:
         with pytest.raises(PermissionError):
             await executor.execute_nif(remote.write_to, str(tmp_path / "file"), 1)
 
-    with_executor(main, policy=PYTHON)
+    with_sealed(main, policy=PYTHON)
 
 
 def test_what_compute_has_to_import_before() -> None:
@@ -208,7 +188,7 @@ def test_what_compute_has_to_import_before() -> None:
         with pytest.raises(NifArgumentError, match="preload"):
             await executor.execute_nif(remote.compress, 1)
 
-    with_executor(main, policy=COMPUTE, preload=())
+    with_sealed(main, policy=COMPUTE, preload=())
 
 
 def test_a_library_that_is_loaded_later_comes_with_a_new_worker(zlib: NifLibrary) -> None:
@@ -223,7 +203,7 @@ def test_a_library_that_is_loaded_later_comes_with_a_new_worker(zlib: NifLibrary
         assert await executor.execute_nif(zlib.crc32, 0, b"", 0) == 0
         assert await executor.execute_nif(os.getpid) != before
 
-    with_executor(main, policy=COMPUTE)
+    with_sealed(main, policy=COMPUTE)
 
 
 def test_a_session_can_load_nothing_more(tmp_path: Path, probe_path: Path) -> None:
@@ -238,7 +218,7 @@ def test_a_session_can_load_nothing_more(tmp_path: Path, probe_path: Path) -> No
                 await session.execute_nif(late.add, 1, 2)
         assert await executor.execute_nif(late.add, 1, 2) == 3
 
-    with_executor(main, policy=COMPUTE)
+    with_sealed(main, policy=COMPUTE)
 
 
 # ---- limits ----
@@ -265,7 +245,7 @@ def test_limits_of_sealed_workers(
             assert (error.value.limit, error.value.allowed) == (limit, value)
         assert await executor.execute_nif(pow, 2, 3) == 8
 
-    with_executor(main, policy=NifPolicy(sandbox=sandbox))
+    with_sealed(main, policy=NifPolicy(sandbox=sandbox))
 
 
 @landlocked
@@ -280,7 +260,7 @@ def test_a_limit_of_file_size_kills(tmp_path: Path) -> None:
             await executor.execute_nif(remote.write_to, path, 1001)
         assert (error.value.limit, error.value.allowed) == ("file_size", 1000)
 
-    with_executor(main, policy=policy)
+    with_sealed(main, policy=policy)
 
 
 def test_the_lower_limit_of_policy_and_sandbox_holds() -> None:
@@ -289,76 +269,6 @@ def test_the_lower_limit_of_policy_and_sandbox_holds() -> None:
     assert policy.limits == replace(SEALED_LIMITS, open_files=50, file_size=10, cpu_time=1)
     assert policy.sandbox is not None
     assert policy.sandbox.limits == policy.limits
-
-
-@pytest.mark.skipif(not AS_ROOT, reason="it is root that is not bound")
-def test_a_limit_that_does_not_bind_is_refused() -> None:
-    async def main(executor: NifExecutor) -> None:
-        with pytest.raises(NifRejected, match=r"limits can't be enforced.*does not bind root"):
-            await executor.execute_nif(pow, 2, 3)
-
-    with_executor(main, policy=NifPolicy(limits=NifLimits(processes=100)))
-
-
-# ---- what is missing ----
-
-
-@pytest.mark.parametrize("user", USERS)
-def test_required_refuses_every_waiter(user: str) -> None:
-    ending = children.run("sealed_workers.py", user, "lacking", "python")
-    assert ending.status == 0, ending.errors
-    *refusals, last = ending.lines
-    assert len(refusals) == 5
-    for line in refusals:
-        assert line.startswith("NifRejected process pow in builtins (process tier)")
-        assert "its sandbox can't be enforced here: files" in line
-        assert "no Landlock for us (ENOSYS) | Leave out" in line
-    assert last == "unsealed"
-
-
-@pytest.mark.parametrize("profile", ["compute", "best_effort"])
-@pytest.mark.parametrize("user", USERS)
-def test_what_is_not_required_is_logged_once_and_counted(user: str, profile: str) -> None:
-    ending = children.run("sealed_workers.py", user, "lacking", profile)
-    assert ending.status == 0, ending.errors
-    assert ending.lines == ["1", "2", "4", "8", "16", "unsealed files scope tcp"]
-    assert ending.errors.count("nif_sandbox_incomplete") == 1
-    assert "missing='files, tcp, scope'" in ending.errors
-
-
-# ---- where it can't be ----
-
-
-@pytest.mark.parametrize("isolation", ["thread", "inline"])
-def test_threads_have_no_sandbox(isolation: Any, zlib: NifLibrary) -> None:
-    with pytest.raises(NifArgumentError, match='isolation="process"'):
-        NifExecutor(isolation=isolation, policy=COMPUTE)
-
-    async def main() -> None:
-        async with NifExecutor(isolation=isolation) as executor:
-            with pytest.raises(NifArgumentError, match='isolation="process"'):
-                await executor.execute_nif(zlib.crc32, 0, b"", 0, policy=COMPUTE)
-
-    run_on("asyncio", main)
-    with pytest.raises(NifArgumentError, match='isolation="process"'):
-        aionif.call_nif(zlib.crc32, 0, b"", 0, policy=COMPUTE)
-
-
-def test_auto_runs_what_is_to_be_sealed_in_processes() -> None:
-    async def main() -> None:
-        async with NifExecutor(isolation="auto", max_workers=1) as executor:
-            assert await executor.execute_nif(libc.getpid) == os.getpid()
-            assert await executor.execute_nif(libc.getpid, policy=COMPUTE) != os.getpid()
-            with pytest.raises(NifArgumentError, match='isolation="process"'):
-                async with executor.session(policy=COMPUTE):
-                    pass
-
-    run_on("asyncio", main)
-
-
-def test_a_sandbox_has_to_be_one() -> None:
-    with pytest.raises(NifArgumentError, match=r"Sandbox\.compute"):
-        NifPolicy(sandbox="compute")  # type: ignore[arg-type]
 
 
 # ---- ends ----
@@ -375,7 +285,7 @@ def test_a_sealed_worker_is_killed_at_its_deadline_and_from_outside() -> None:
                 await executor.execute_nif(remote.spin)
         assert (lost.value.pid, lost.value.exit_code) == (pid, -signal.SIGKILL)
 
-    with_executor(main, policy=COMPUTE)
+    with_sealed(main, policy=COMPUTE)
 
 
 async def _kill_soon(pid: int) -> None:
@@ -395,4 +305,4 @@ def test_sealed_workers_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -
             with pytest.raises(NifClosed):
                 await session.execute_nif(pow, 2, 3)
 
-    assert_nothing_leaks(lambda: with_executor(main, policy=PYTHON))
+    assert_nothing_leaks(lambda: with_sealed(main, policy=PYTHON))

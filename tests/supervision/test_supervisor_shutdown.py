@@ -244,7 +244,7 @@ def test_what_the_block_raises_comes_out_as_it_is(run: Any) -> None:
 
 
 def test_an_interrupt_of_a_child_ends_everything(run: Any) -> None:
-    """What is no Exception is nobody's to restart."""
+    """What is not an Exception is not restarted."""
 
     class Interrupt(BaseException):
         pass

@@ -28,6 +28,9 @@ BACKENDS = ("asyncio", "uvloop", "trio")
 DEADLINE = 60.0
 """Seconds for one run of an event loop, or one child process; far more than any needs."""
 
+SETTLING = 10.0
+"""Seconds that what has ended gets to be gone from the lists of the kernel, on a busy machine."""
+
 POLL = 0.001
 """Seconds between two looks at something that has no event of its own."""
 
@@ -106,6 +109,12 @@ async def gather(*functions: Callable[[], Awaitable[Any]]) -> list[Any]:
 
 
 # ---- native libraries ----
+
+
+def noted(direct: Any) -> list[int]:
+    """Return what calls of the probe library's `note` were given, in their order."""
+    return [direct.noted(place) for place in range(direct.count_noted())]
+
 
 PROBE_CDEF = """
     void sleep_ms(int);
@@ -215,14 +224,18 @@ def holdings() -> Holdings:
 def assert_nothing_leaks(function: Callable[[], object], *, times: int = 5) -> None:
     """Call `function` until it has what it keeps for good, then more often: nothing must be added.
 
-    A thread that was joined may be listed for a moment yet, so the counts get a second to settle.
+    A thread that was joined may be listed for a moment yet, so the counts get time to settle.
     """
     for _ in range(3):
         function()
     before = holdings()
     for _ in range(times):
         function()
-    deadline = time.monotonic() + 1
-    while (after := holdings()) > before and time.monotonic() < deadline:
+    deadline = time.monotonic() + SETTLING
+    while grown := _grown(before, after := holdings()):
+        assert time.monotonic() < deadline, (grown, before, after)
         time.sleep(POLL)
-    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
+
+
+def _grown(before: Holdings, after: Holdings) -> list[str]:
+    return [key for key, then in before._asdict().items() if getattr(after, key) > then]

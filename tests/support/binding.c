@@ -1,4 +1,4 @@
-/* Functions of every kind of signature; compiled by the fixture of test_binding.py. */
+/* Functions of every kind of signature; compiled by the fixture of tests/binding/conftest.py. */
 #define _GNU_SOURCE
 #include <complex.h>
 #include <stdarg.h>
