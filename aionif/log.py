@@ -7,6 +7,9 @@ Handlers of a program's own may be attached besides.
 Events are made where a call has just failed, so whoever listens must not make it fail in another
 way. A handler, or structlog's processors, that raise are detached from the events of aionif, for
 good, and that is reported to those that are left; other logs of the program still reach it.
+
+Texts may come from native code, or from a worker that somebody else controls. So every text in an
+event is printable: whoever shows it is neither commanded nor misled.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from typing import Any
 from weakref import WeakSet
 
 import structlog
+
+from aionif.system.escape import printable
 
 __all__ = ("attach", "detach", "warn")
 
@@ -45,6 +50,9 @@ def detach(handler: Handler) -> None:
 
 def warn(event: str, **fields: Any) -> None:
     """Log one event as a warning. Whatever handlers do, this does not raise."""
+    fields = {
+        key: printable(value) if isinstance(value, str) else value for key, value in fields.items()
+    }
     for handler in tuple(_handlers):  # one that raises leaves
         try:
             handler(event, fields)

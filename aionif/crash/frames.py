@@ -1,13 +1,15 @@
 """One step of a native backtrace, as data.
 
 `Frame` is what the fault handler records (an address and the module it lies in) together with
-what a symboliser may add later. It stands below both the report that holds it and the
-symboliser that fills it in, and imports nothing, so that a worker process can load it cheaply.
+what a symboliser may add later. It stands below both the report that holds it and the symboliser
+that fills it in.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from aionif.system.escape import one_line
 
 __all__ = ("Frame", "Inlined")
 
@@ -73,4 +75,4 @@ class Frame:
             place = f"{self.address:#x}"
             if self.module is not None and self.offset is not None:
                 place = f"{self.module_name}+{self.offset:#x}"
-        return f"{name} ({place})"
+        return one_line(f"{name} ({place})")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from aionif.crash.frames import Frame  # noqa: TC001 - typing.get_type_hints() of a public class
 from aionif.crash.siginfo import code_name, describe_fault
+from aionif.system.escape import one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,17 +101,17 @@ class CrashReport:
         Reads the source files that the frames name, so call it off the event loop where those
         may lie on a slow disk.
         """
-        text = "\n".join(
-            (*_details(self), "Native traceback (most recent call last):", *_traceback(self))
-        )
-        return _printable(text)
+        head = "Native traceback (most recent call last):"
+        lines = (*_details(self), head, *_traceback(self))
+        return "\n".join(printable(line, keep="\t") for line in lines)
 
     def describe(self) -> str:
-        """What happened, in one line, as far as the report itself knows."""
+        """What happened, in one printable line, as far as the report itself knows."""
+        message = one_line(self.message or "")
         if self.signal is None:
-            return self.message or "the call crashed"
+            return message or "the call crashed"
         text = describe_fault(self.signal, self.code, self.address)
-        return f"{text}: {self.message}" if self.message else text
+        return f"{text}: {message}" if message else text
 
 
 def format_size(size: int) -> str:
@@ -121,13 +122,6 @@ def format_size(size: int) -> str:
             return f"{amount:.4g} {unit}"
         amount /= 1024
     return f"{amount:.4g} GiB"
-
-
-def _printable(text: str) -> str:
-    """Escape control characters: stderr and panic texts must not drive the reader's terminal."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text
-    )
 
 
 def _details(report: CrashReport) -> Iterator[str]:
@@ -165,30 +159,30 @@ def _traceback(report: CrashReport) -> Iterator[str]:
     entries = (entry for frame in reversed(report.frames) for entry in _entries(frame, sources))
     for entry, equal in groupby(entries):
         count = sum(1 for _ in equal)
-        yield from [entry] * min(count, _REPEATS_SHOWN)
+        yield from entry * min(count, _REPEATS_SHOWN)
         if more := count - min(count, _REPEATS_SHOWN):
             yield f"  [Previous frame repeated {more} more time{'s' if more > 1 else ''}]"
     yield report.headline or report.describe()
 
 
-def _entries(frame: Frame, sources: _Sources) -> Iterator[str]:
-    """The text of a frame and of the calls inlined into it, outermost first."""
+def _entries(frame: Frame, sources: _Sources) -> Iterator[tuple[str, ...]]:
+    """The lines of a frame and of each call inlined into it, outermost first."""
     if frame.file is not None:
         yield _located(frame.file, frame.line, frame.symbol or "?", sources)
     elif frame.module is not None and frame.offset is not None:
         name = "" if frame.symbol is None else f", in {frame.symbol_text}"
-        yield f'  Module "{frame.module_name}" +{frame.offset:#x}{name}'
+        yield (f'  Module "{frame.module_name}" +{frame.offset:#x}{name}',)
     else:
-        yield f"  Address {frame.address:#x}, in {frame.symbol_text or '?'}"
+        yield (f"  Address {frame.address:#x}, in {frame.symbol_text or '?'}",)
     for call in reversed(frame.inlined):
         name = f"{call.function or '?'} (inlined)"
         yield _located(call.file or "?", call.line, name, sources)
 
 
-def _located(file: str, line: int | None, name: str, sources: _Sources) -> str:
+def _located(file: str, line: int | None, name: str, sources: _Sources) -> tuple[str, ...]:
     text = f'  File "{file}", line {line or "?"}, in {name}'
     source = sources.line(file, line)
-    return f"{text}\n    {source}" if source else text
+    return (text, f"    {source}") if source else (text,)
 
 
 class _Sources:

@@ -6,8 +6,11 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any
 
+from aionif.system.escape import one_line, printable
+
 __all__ = ("NifError", "clip", "short_repr")
 
+_NEWLINE = "\n"
 _TEXT_LIMIT = 300  # characters of str() that may come from a panic's reason or from libc
 
 
@@ -27,8 +30,8 @@ class NifError(Exception):
 
     def __str__(self) -> str:
         where, what, remedy = self._where(), clip(self._what()), self._remedy()
-        head = f"{where}: {what}" if where else what
-        return f"{head}\n{remedy}" if remedy else head
+        head = f"{printable(where)}: {what}" if where else what
+        return f"{head}\n{printable(remedy, keep=_NEWLINE)}" if remedy else head
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -60,8 +63,8 @@ def _restore(cls: type[NifError], args: tuple[object, ...]) -> NifError:
 
 
 def clip(text: str) -> str:
-    """Make one line of bounded length; the whole text stays in the attributes."""
-    line = " ".join(text.split())
+    """Make one printable line of bounded length; the text as it is stays in the attributes."""
+    line = one_line(text)
     return line if len(line) <= _TEXT_LIMIT else f"{line[: _TEXT_LIMIT - 3]}..."
 
 

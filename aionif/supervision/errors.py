@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aionif.errors import NifError
+from aionif.system.escape import one_line
 
 __all__ = ("MaxRestartsExceeded", "NifCancelled", "RestartRecord", "describe")
 
@@ -66,7 +67,7 @@ class NifCancelled(NifError):  # noqa: N818 - the same
 def describe(error: BaseException) -> str:
     """Return `error` as one line of text."""
     try:
-        text = " ".join(str(error).partition("\n")[0].split())
+        text = one_line(str(error).partition("\n")[0])
     except Exception:  # noqa: BLE001 - a report must not fail for the text of an error
         text = "(its text can't be shown)"
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__

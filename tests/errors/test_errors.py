@@ -328,7 +328,8 @@ def test_a_long_reason_is_clipped_in_the_message_only() -> None:
     assert len(first) == 300
     assert second
     assert error.reason == reason
-    assert error.report.render().endswith(f"NifPanic: Rust panic: {reason}")
+    shown = reason.replace("\n", "\\n")
+    assert error.report.render().endswith(f"NifPanic: Rust panic: {shown}")
 
 
 @pytest.mark.parametrize(
