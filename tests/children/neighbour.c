@@ -68,6 +68,12 @@ void call_back(void (*function)(void), int crash_after) {
         fault();
 }
 
+void endless(volatile int *begun) {
+    *begun = 1;
+    for (volatile unsigned turn = 0;; turn++)
+        ;
+}
+
 /* ---- what a call may do to its thread before it crashes ---- */
 
 static char other_stack[1 << 16];

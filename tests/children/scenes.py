@@ -9,12 +9,11 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import aionif
-from tests.support import load_gallery
+from tests.support import load_gallery, wait_until
 
 libc = aionif.load(None, "int usleep(unsigned);")
 
@@ -40,12 +39,13 @@ async def thread_of_the_call() -> None:
     await aionif.execute_nif(gallery.gallery_crash_in_thread)
 
 
-async def signalled_from_inside(tier: str) -> None:
+async def signalled_from_inside(library: str, tier: str) -> None:
     """Another thread of the process sends SIGSEGV to the one that runs a call."""
-    gallery = load_gallery()
+    native = aionif.load(library, "void endless(int *begun);")
+    begun = native.ffi.new("int *")
 
     def shoot() -> None:
-        time.sleep(0.2)
+        wait_until(lambda: bool(begun[0]))
         threads = Path("/proc/self/task").iterdir()
         workers = [int(t.name) for t in threads if (t / "comm").read_text() == "aionif\n"]
         [victim] = workers if tier == "thread" else [os.getpid()]
@@ -54,8 +54,8 @@ async def signalled_from_inside(tier: str) -> None:
 
     threading.Thread(target=shoot, daemon=True).start()
     if tier == "inline":
-        aionif.call_nif(gallery.gallery_spin)
-    await aionif.execute_nif(gallery.gallery_spin)
+        aionif.call_nif(native.endless, begun)
+    await aionif.execute_nif(native.endless, begun)
 
 
 async def signalled_from_outside() -> None:

@@ -95,8 +95,8 @@ def test_a_fault_in_a_thread_that_the_call_started_kills() -> None:
 
 
 @pytest.mark.parametrize("tier", ["thread", "inline"])
-def test_a_signal_that_another_thread_sent_to_a_call_kills(tier: str) -> None:
-    dies_crashing("signalled_from_inside", tier)
+def test_a_signal_that_another_thread_sent_to_a_call_kills(library: Path, tier: str) -> None:
+    dies_crashing("signalled_from_inside", library, tier)
 
 
 def test_kill_from_outside_kills() -> None:

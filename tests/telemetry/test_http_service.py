@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -185,24 +186,56 @@ class Process:
 
 
 @pytest.mark.usefixtures("under_deadline")
-def test_a_request_under_way_is_answered_before_the_service_ends(service: Any) -> None:
-    body = service.grey_picture(77)
-    head = f"POST /picture HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+def test_a_signal_ends_the_service() -> None:
     with Process() as process:
-        with process.connect() as client, process.connect() as idle:
-            client.sendall(head.encode() + body[:10])
+        with process.connect() as idle:
             idle.sendall(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
-            assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200")  # so the upload has begun, too
+            assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200")
             process.terminate()
             assert process.read_line() == "ending\n"
-            client.sendall(body[10:])
-            answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
-            assert answer.startswith(b"HTTP/1.1 200")
-            assert answer.endswith(b'{"mean": 77.0}')
         assert process.read_line() == "ended\n"
         assert process.wait() == 0
         with pytest.raises(ConnectionRefusedError):
             process.connect()
+
+
+def test_a_request_under_way_is_answered_before_the_service_ends(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = service.Service._decode
+    answers = []
+
+    async def main() -> None:
+        begun, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def decode_late(self: Any, body: bytes) -> Any:
+            begun.set()
+            await goes_on.wait()
+            return await decode(self, body)
+
+        async def ask(address: str) -> None:
+            async with client.post(f"{address}/picture", data=service.grey_picture(77)) as response:
+                answers.append((response.status, await response.json()))
+
+        async def go_on_when_closed(port: int) -> None:
+            with suppress(ConnectionRefusedError):
+                while True:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+            goes_on.set()
+
+        monkeypatch.setattr(service.Service, "_decode", decode_late)
+        async with (
+            aiohttp.ClientSession() as client,
+            asyncio.TaskGroup() as tasks,
+            service.serving() as address,
+        ):
+            tasks.create_task(ask(address))
+            await begun.wait()
+            tasks.create_task(go_on_when_closed(int(address.rpartition(":")[2])))
+
+    run_on("asyncio", main)
+    assert answers == [(200, {"mean": 77.0})]
 
 
 def test_its_parts_are_supervised(service: Any) -> None:
