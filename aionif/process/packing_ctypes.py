@@ -171,7 +171,8 @@ def pack_ctypes(  # noqa: PLR0911 - a table in code
         return argument if text is None else _pack_bytes(text, packer)
     if isinstance(argument, ctypes.c_void_p):
         return _pack_address(argument, argument.value or 0, given, packer, is_session)
-    return argument
+    inner = getattr(argument, "_as_parameter_", None)  # of a class of the user's
+    return argument if inner is None else pack_ctypes(is_session, _index, inner, inner, packer)
 
 
 def _value_of(pointer: Any) -> int:

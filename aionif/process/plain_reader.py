@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 __all__ = ("BudgetError", "PlainError", "decode", "most_buffers")
 
 # Bytes of memory that values take: about, and rather more than less.
-_OF_SCALAR, _OF_BYTES, _OF_SET, _OF_BUFFER = 32, 64, 256, 256
+_OF_SCALAR, _OF_BYTES, _OF_DICT, _OF_SET, _OF_BUFFER = 32, 64, 192, 256, 256
 _OF_JSON = 24  # for each byte
-_OF_CONTAINER = 256  # so that there are not so many that the garbage collector takes long
+_OF_CONTAINER = 128  # so that there are not so many that the garbage collector takes long
 _SLACK = 1 << 12  # that no budget is too small for
 _MOST_WORK = 1 << 26  # comparisons of keys that hash alike
 
@@ -128,7 +128,7 @@ class _Decoder:
                 items.append(tag)
             elif tag < CONTAINERS:
                 start, at = at, at + tag - TEXT
-                room -= tag  # about what it takes
+                room -= tag - 64  # about what it takes
                 items.append(data[start:at].decode())
             elif tag < OTHERS:
                 outer.append((items, left, build))
@@ -259,7 +259,7 @@ def _make_frozenset(decoder: _Decoder, items: list[Any]) -> Any:
 _KINDS = (
     _Kind(_make_tuple, _OF_CONTAINER, 24),
     _Kind(_make_list, _OF_CONTAINER, 16),
-    _Kind(_make_dict, _OF_CONTAINER, 128, 2),
+    _Kind(_make_dict, _OF_DICT, 96, 2),
     _Kind(_make_set, _OF_SET, 192),
     _Kind(_make_frozenset, _OF_SET, 192),
 )

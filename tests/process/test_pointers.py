@@ -58,6 +58,11 @@ class Pair(Structure):
     _fields_ = (("inner", Raw), ("numbers", POINTER(c_int) * 2))
 
 
+class Wrapped:
+    def __init__(self, inner: Any) -> None:
+        self._as_parameter_ = inner
+
+
 @pytest.fixture
 def c(path: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
@@ -237,6 +242,9 @@ def test_what_is_known_goes_there_and_back(c: ctypes.CDLL) -> None:
         assert await executor.execute_nif(c.sum, first, 5) == 16
         for given in (b"text", c_char_p(b"text"), ctypes.create_string_buffer(b"text")):
             assert await executor.execute_nif(c.measure, given) == 4
+        assert await executor.execute_nif(c.measure, Wrapped(b"wrapped")) == 7
+        with pytest.raises(NifArgumentError, match="a pointer inside a struct"):
+            await executor.execute_nif(c.number_of, Wrapped(byref(Raw(1, id(numbers)))))
         assert await executor.execute_nif(c.measure, None) == -1
         assert await executor.execute_nif(c.measure, c_char_p()) == -1
         assert await executor.execute_nif(c.measure_wide, "text") == 4
