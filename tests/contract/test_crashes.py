@@ -238,7 +238,7 @@ def test_process_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any]
     assert tainted == ()
 
 
-@pytest.mark.parametrize(("name", "backend"), zip(MARKS, cycle(BACKENDS), strict=False))
+@pytest.mark.parametrize(("name", "backend"), [*zip(MARKS, cycle(BACKENDS), strict=False)])
 def test_in_a_process_of_its_own(name: str, backend: str) -> None:
     specimen = SPECIMENS[name]
     child = run_child(print_outcomes, name, backend)
