@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources as _resources
+from pathlib import Path as _Path
 
 from aionif.binding.plan import NifFunction
 from aionif.breaker import NifBreaker
@@ -101,4 +101,4 @@ __version__ = "0.1.0"
 
 def get_include() -> str:
     """Return the directory of `aionif.h`, which NIF authors may include."""
-    return str(_resources.files("aionif") / "include")
+    return str(_Path(__file__).parent / "include")

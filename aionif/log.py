@@ -15,11 +15,10 @@ event is printable: whoever shows it is neither commanded nor misled.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
-
-import structlog
 
 from aionif.system.escape import printable
 
@@ -66,7 +65,10 @@ def warn(event: str, **fields: Any) -> None:
 def _to_structlog(event: str, fields: dict[str, Any]) -> bool:
     """Return whether structlog has taken it."""
     global _structlog_raised_under  # noqa: PLW0603 - one per process, as structlog's configuration
-    if not structlog.is_configured():
+    # Not imported here, as that takes as long as all of aionif: who has configured it has done so.
+    structlog: Any = sys.modules.get("structlog")
+    is_configured = getattr(structlog, "is_configured", None)  # not yet, while it is imported
+    if is_configured is None or not is_configured():
         return False
     processors = structlog.get_config()["processors"]
     if processors is _structlog_raised_under:

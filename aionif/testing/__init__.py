@@ -18,37 +18,26 @@ top-level conftest.py says
 
     pytest_plugins = ["aionif.testing"]
 
-pytest need not be installed for the rest. PYTEST_DONT_REWRITE, which pytest looks for in this text:
+Nothing else here needs pytest. PYTEST_DONT_REWRITE, which pytest looks for in this text:
 it would otherwise warn where the module was imported before the plugin is registered.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
 import time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from aionif import log
 from aionif.errors import NifArgumentError, NifRejected
 from aionif.executor import NifExecutor, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
 from aionif.testing import gallery
 
-try:
-    from pytest import fixture  # noqa: PT013 - the one name of it that is wanted
-except ModuleNotFoundError:
-
-    def fixture(function: Any = None, **_: Any) -> Any:  # type: ignore[no-redef]
-        """Leave the function as it is: without pytest nobody asks for a fixture."""
-        return function or (lambda function: function)
-
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from aionif.executor import NifSession
     from aionif.testing.gallery import Specimen
@@ -63,6 +52,8 @@ __all__ = (
     "provoke",
     "provoke_inline",
 )
+
+pytest_plugins = ("aionif.testing._fixtures",)  # which pytest loads with this one
 
 _ENDLESS_TIMEOUT = 0.1  # seconds, for kinds that never return
 
@@ -241,13 +232,7 @@ def _growth(before: Holdings, after: Holdings, times: int) -> list[str]:
     ]
 
 
-@fixture(name="assert_no_leaks")
-def _assert_no_leaks() -> Callable[..., None]:
-    """The function `aionif.testing.assert_no_leaks`, for tests that prefer it as a fixture."""
-    return assert_no_leaks
-
-
-# ---- executors that are looked at afterwards ----
+# ---- what the fixtures give to a test ----
 
 
 class ExecutorFactory(Protocol):
@@ -261,80 +246,8 @@ class ExecutorFactory(Protocol):
         """
 
 
-@fixture
-def nif_executor() -> Iterator[ExecutorFactory]:
-    """A function that makes executors, which are looked at when the test ends.
-
-        async def test_reads(nif_executor):
-            async with nif_executor(max_workers=2) as executor:
-                ...
-
-    The test fails if it left one of them open, or if one lost more threads than `allow_lost`.
-    """
-    made: list[tuple[NifExecutor, int]] = []
-
-    def make(*, allow_lost: int = 0, **settings: Any) -> NifExecutor:
-        executor = NifExecutor(**settings)
-        made.append((executor, allow_lost))
-        return executor
-
-    yield make
-    complaints = [text for executor, allowed in made if (text := _complaint(executor, allowed))]
-    if complaints:
-        raise AssertionError("; ".join(complaints))
-
-
-def _complaint(executor: NifExecutor, allowed: int) -> str:
-    if not executor._closed:  # noqa: SLF001 - of this package
-        return "an executor was left open: use `async with`, or await aclose()"
-    statistics = executor.statistics()
-    if statistics.abandoned + statistics.retired > allowed:
-        return (
-            f"an executor lost threads: {statistics.abandoned} abandoned, "
-            f"{statistics.retired} retired, where {allowed} may be"
-        )
-    return ""
-
-
-# ---- log events ----
-
-
 class NifEvent(NamedTuple):
     """One log event of aionif, such as ("nif_signal", {"function": "crc32", ...})."""
 
     event: str
     fields: dict[str, Any]
-
-
-@fixture
-def nif_log() -> Iterator[list[NifEvent]]:
-    """The events that aionif logs during the test, in order, as a list that grows.
-
-        async def test_logs(nif_log):
-            with pytest.raises(aionif.NifSignal):
-                await provoke("segv_read")
-            assert "nif_signal" in [event.event for event in nif_log]
-
-    They are taken where aionif makes them, so it does not matter how, or whether, structlog and
-    logging are set up; they go on to both as before. The first call under pytest may log a
-    "handler_displaced", because pytest enables faulthandler.
-    """
-    events: list[NifEvent] = []
-    original = log.warn
-
-    def record(event: str, **fields: Any) -> None:
-        events.append(NifEvent(event, fields))
-        original(event, **fields)
-
-    _replace("warn", original, record)
-    try:
-        yield events
-    finally:
-        _replace("warn", record, original)
-
-
-def _replace(name: str, old: object, new: object) -> None:
-    """Put `new` in place of `old` in every module of aionif: some import it by its name."""
-    for module_name, module in list(sys.modules.items()):
-        if module_name.startswith("aionif.") and vars(module).get(name) is old:
-            setattr(module, name, new)

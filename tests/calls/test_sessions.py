@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from aionif import NifArgumentError, NifClosed, NifExecutor, NifPolicy, NifSignal
-from tests.support import gather, load_gallery, noted, until
+from tests.support import gather, load_gallery, noted_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,24 +48,15 @@ def test_every_call_is_on_the_same_thread(
 def test_calls_made_at_once_run_one_at_a_time_in_order(
     tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
-    gate.forget_notes()
-
-    async def main() -> None:
+    async def main() -> list[int]:
         async with (
             NifExecutor(isolation=tier, max_workers=4) as executor,
             executor.session() as session,
         ):
             assert set(await gather(*[lambda: session.execute_nif(probe.enter, 1)] * 10)) == {0}
-            async with anyio.create_task_group() as group:
-                group.start_soon(session.execute_nif, probe.wait_at_gate, 0)
-                await until(lambda: gate.count_at_gate() == 1)
-                for number in range(20):
-                    group.start_soon(session.execute_nif, probe.note, number)
-                    await until(lambda n=number: executor.statistics().queued > n)  # type: ignore[misc]
-                gate.open_gate()
+            return await noted_in_turn(20, session, executor, probe, gate)
 
-    run(main)
-    assert noted(gate) == list(range(20))
+    assert run(main) == list(range(20))
 
 
 def test_two_sessions_have_two_threads(

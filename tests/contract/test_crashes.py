@@ -123,9 +123,19 @@ NOT_INLINE = {
 }
 
 
-def specimens(chosen: Callable[[Specimen], bool]) -> pytest.MarkDecorator:
-    rows = [row for row in available() if row.outcome != "death" and chosen(row)]
-    return pytest.mark.parametrize("specimen", rows, ids=lambda row: row.name)
+def specimens(chosen: Callable[[Specimen], bool]) -> list[Specimen]:
+    return [row for row in available() if row.outcome != "death" and chosen(row)]
+
+
+def on_loops(rows: list[Specimen]) -> pytest.MarkDecorator:
+    """Each on one event loop, in turn, as a loop is told of the end alone; one of a kind on all."""
+    told: set[str] = set()
+    pairs = []
+    for row, backend in zip(rows, cycle(BACKENDS), strict=False):
+        backends = (backend,) if row.outcome in told else BACKENDS
+        told.add(row.outcome)
+        pairs += [pytest.param(row, each, id=f"{row.name}-{each}") for each in backends]
+    return pytest.mark.parametrize(("specimen", "backend"), pairs)
 
 
 # ---- what one call came to, in words that also travel from a child process ----
@@ -212,7 +222,7 @@ def test_every_specimen_that_faults_has_its_row() -> None:
     assert set(MARKS) | set(NOT_INLINE) <= set(SPECIMENS)
 
 
-@specimens(lambda row: row.name not in MARKS)
+@on_loops(specimens(lambda row: row.name not in MARKS))
 def test_thread_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any]) -> None:
     outcomes, _ = run(outcomes_in, "thread", specimen)
     for outcome in outcomes:
@@ -220,7 +230,7 @@ def test_thread_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any])
 
 
 # Nothing has to run in a process of its own here: each crash is in one.
-@specimens(bool)
+@on_loops(specimens(bool))
 def test_process_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any]) -> None:
     outcomes, tainted = run(outcomes_in, "process", specimen)
     for outcome in outcomes:
@@ -228,7 +238,7 @@ def test_process_tier_twice_in_a_row(specimen: Specimen, run: Callable[..., Any]
     assert tainted == ()
 
 
-@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize(("name", "backend"), [*zip(MARKS, cycle(BACKENDS), strict=False)])
 def test_in_a_process_of_its_own(name: str, backend: str) -> None:
     specimen = SPECIMENS[name]
     child = run_child(print_outcomes, name, backend)
@@ -248,7 +258,11 @@ def print_outcomes(name: str, backend: str) -> None:
     os._exit(0)
 
 
-@specimens(lambda row: row.name not in NOT_INLINE and row.name not in MARKS)
+@pytest.mark.parametrize(
+    "specimen",
+    specimens(lambda row: row.name not in NOT_INLINE and row.name not in MARKS),
+    ids=lambda row: row.name,
+)
 def test_inline_tier_twice_in_a_row(specimen: Specimen) -> None:
     function = load_specimen(specimen)
     for _ in range(2):

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aionif import NifExecutor, NifRejected, NifSignal, NifTimeout, load
-from tests.support import PROBE_CDEF, gather, load_gallery, noted, until
+from tests.support import PROBE_CDEF, gather, load_gallery, noted, noted_in_turn, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,22 +31,11 @@ IN_FLIGHT = 5_000
 def test_one_worker_takes_calls_in_the_order_they_came(
     tier: Isolation, run: Callable[..., Any], probe: NifLibrary, gate: Any
 ) -> None:
-    gate.forget_notes()
+    async def main() -> list[int]:
+        async with NifExecutor(isolation=tier, max_workers=1) as executor:
+            return await noted_in_turn(300, executor, executor, probe, gate)
 
-    async def main() -> None:
-        async with (
-            NifExecutor(isolation=tier, max_workers=1) as executor,
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(executor.execute_nif, probe.wait_at_gate, 0)
-            await until(lambda: gate.count_at_gate() == 1)
-            for number in range(300):
-                group.start_soon(executor.execute_nif, probe.note, number)
-                await until(lambda n=number: executor.statistics().queued > n)  # type: ignore[misc]
-            gate.open_gate()
-
-    run(main)
-    assert noted(gate) == list(range(300))
+    assert run(main) == list(range(300))
 
 
 def test_nothing_waits_behind_a_slow_call_while_a_worker_is_idle(

@@ -21,7 +21,8 @@ from aionif.testing import gallery
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aionif import NifLibrary
+    from aionif import NifExecutor, NifLibrary
+    from aionif.executor import NifSession
 
 BACKENDS = ("asyncio", "uvloop", "trio")
 
@@ -114,6 +115,21 @@ async def gather(*functions: Callable[[], Awaitable[Any]]) -> list[Any]:
 def noted(direct: Any) -> list[int]:
     """Return what calls of the probe library's `note` were given, in their order."""
     return [direct.noted(place) for place in range(direct.count_noted())]
+
+
+async def noted_in_turn(
+    count: int, caller: NifExecutor | NifSession, executor: NifExecutor, probe: Any, gate: Any
+) -> list[int]:
+    """Queue so many calls of `note`, one by one, behind one at the gate; return what they noted."""
+    gate.forget_notes()
+    async with anyio.create_task_group() as group:
+        group.start_soon(caller.execute_nif, probe.wait_at_gate, 0)
+        await until(lambda: gate.count_at_gate() == 1)
+        for number in range(count):
+            group.start_soon(caller.execute_nif, probe.note, number)
+            await until(lambda n=number: executor.statistics().queued > n)  # type: ignore[misc]
+        gate.open_gate()
+    return noted(gate)
 
 
 PROBE_CDEF = """

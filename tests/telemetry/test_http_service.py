@@ -203,7 +203,7 @@ def test_a_request_under_way_is_answered_before_the_service_ends(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = service.Service._decode
-    answers = []
+    answers: list[tuple[int, Any]] = []
 
     async def main() -> None:
         begun, goes_on = asyncio.Event(), asyncio.Event()

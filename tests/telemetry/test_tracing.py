@@ -131,11 +131,12 @@ def test_without_instrument_the_plain_method_is_used() -> None:
 
 def test_nothing_of_it_is_imported_unasked() -> None:
     code = (
-        "import sys, asyncio, aionif, aionif.telemetry\n"
+        "import sys, asyncio, aionif, aionif.telemetry, aionif.testing\n"
         "libc = aionif.load('libc.so.6', 'int abs(int);')\n"
         "async def main(): return await aionif.execute_nif(libc.abs, -3)\n"
         "print(asyncio.run(main()))\n"
-        "print({'opentelemetry', 'prometheus_client', 'aiohttp'} & sys.modules.keys())\n"
+        "unasked = {'opentelemetry', 'prometheus_client', 'aiohttp', 'structlog', 'pytest'}\n"
+        "print(unasked & sys.modules.keys())\n"
     )
     child = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=DEADLINE
