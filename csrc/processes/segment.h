@@ -37,7 +37,7 @@ struct aionif__segment {
 struct aionif__catalog {
     _Atomic uint32_t count;
     struct aionif__entry {
-        struct aionif_module module; /* `bias` is the parent's */
+        struct aionif_module module; /* without its `bias` */
         uint64_t offset;             /* link-time address of the function */
     } entries[AIONIF_ENTRIES];
 };
