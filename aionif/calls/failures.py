@@ -18,6 +18,7 @@ from aionif.core.native import ffi, lib
 from aionif.core.taints import taints
 from aionif.crash.frames import Frame
 from aionif.crash.report import CrashReport
+from aionif.crash.siginfo import signal_of
 from aionif.errors import (
     NifArgumentError,
     NifCrash,
@@ -75,7 +76,10 @@ def error_of(
 
 
 class _Remains:
-    """What a worker process left besides its record: the files of its frames, its stderr."""
+    """What a worker process left besides its record: the files of its frames, its stderr.
+
+    Of a sealed worker, the core has dropped the files that this process does not have itself.
+    """
 
     def __init__(self, call: int) -> None:
         modules = ffi.new("struct aionif_module[]", lib.AIONIF_MODULES)
@@ -160,7 +164,7 @@ def _unloaded(failure: Any, where: dict[str, Any]) -> NifError:
 
 
 def _report(failure: Any, remains: _Remains | None) -> CrashReport:
-    signal = Signals(failure.signal) if failure.signal else None
+    signal = signal_of(failure.signal) if failure.signal else None
     registers = ffi.unpack(failure.registers, len(HERE.registers)) if failure.has_registers else ()
     return CrashReport(
         signal=signal,
@@ -208,7 +212,7 @@ def _frame_in(
         address=address,
         module=path,
         build_id=build_id,
-        offset=address - bias,
+        offset=address - bias if address >= bias else None,
         is_return_address=is_return_address,
     )
 

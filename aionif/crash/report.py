@@ -39,7 +39,7 @@ class CrashReport:
     """What is known of one crash.
 
     signal, code, address: of the fault, as in `siginfo_t`; signal is None for a panic or an
-        exit, address is None where the kernel reported none.
+        exit, and a number where it has no name; address is None where the kernel reported none.
     registers: general registers at the fault, by the CPU's own names.
     frames: the native backtrace, innermost frame first.
     backtrace_complete: False where the walk ended before the base of the call was reached.
@@ -47,12 +47,12 @@ class CrashReport:
     stack_used, stack_size: bytes; stack_used is the call's depth at the crash.
     taint: what the crash may have left damaged in its process, in words; empty for nothing.
     message: text the program itself left, such as libc's abort message or a panic's reason.
-    stderr: what the worker process wrote there during the call.
+    stderr: the end of what the worker process wrote there.
     duration: seconds from the start of the call to the crash.
     headline: the last line of the rendering; the exception that adopts the report writes it.
     """
 
-    signal: Signals | None = None
+    signal: Signals | int | None = None
     code: int = 0
     address: int | None = None
     registers: dict[str, int] = field(default_factory=dict, hash=False)
@@ -103,7 +103,7 @@ class CrashReport:
         """
         head = "Native traceback (most recent call last):"
         lines = (*_details(self), head, *_traceback(self))
-        return "\n".join(printable(line, keep="\t") for line in lines)
+        return "\n".join(printable(line.expandtabs()) for line in lines)
 
     def describe(self) -> str:
         """What happened, in one printable line, as far as the report itself knows."""

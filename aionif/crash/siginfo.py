@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from signal import Signals
 
-__all__ = ("code_name", "describe_fault")
+__all__ = ("code_name", "describe_fault", "signal_name", "signal_of")
 
 SI_KERNEL = 0x80
 
@@ -27,7 +27,7 @@ _SENDER_CODES = {
     -6: "SI_TKILL",
 }
 
-_FAULT_CODES = {
+_FAULT_CODES: dict[int, tuple[str, ...]] = {
     Signals.SIGILL: (
         "ILL_ILLOPC",
         "ILL_ILLOPN",
@@ -80,7 +80,21 @@ _FAULT_CODES = {
 }
 
 
-def code_name(signal: Signals, code: int) -> str:
+def signal_of(number: int) -> Signals | int:
+    """Return a signal; the number itself where there is none, or none with a name."""
+    try:
+        return Signals(number)
+    except ValueError:
+        return number
+
+
+def signal_name(signal: int) -> str:
+    """Return the name of a signal, such as `SIGSEGV`; `signal 99` for one without a name."""
+    known = signal_of(signal)
+    return known.name if isinstance(known, Signals) else f"signal {known}"
+
+
+def code_name(signal: int, code: int) -> str:
     """The constant's name, such as `SEGV_MAPERR`; `si_code 99` for one that is not known."""
     names = _FAULT_CODES.get(signal, ())
     if 1 <= code <= len(names):
@@ -88,14 +102,14 @@ def code_name(signal: Signals, code: int) -> str:
     return _SENDER_CODES.get(code, f"si_code {code}")
 
 
-def describe_fault(signal: Signals, code: int, address: int | None) -> str:
+def describe_fault(signal: int, code: int, address: int | None) -> str:
     """What happened, in one line: `SIGSEGV (SEGV_MAPERR) at 0x0 (null pointer)`."""
-    text = f"{signal.name} ({code_name(signal, code)})"
+    text = f"{signal_name(signal)} ({code_name(signal, code)})"
     if address is not None:
         text += f" at {address:#x}"
-        if signal is Signals.SIGSEGV and 0 <= address < NULL_PAGE:
+        if signal == Signals.SIGSEGV and 0 <= address < NULL_PAGE:
             text += " (null pointer)"
-    elif signal is Signals.SIGSEGV and code == SI_KERNEL:
+    elif signal == Signals.SIGSEGV and code == SI_KERNEL:
         # x86 raises a general protection fault here, and that carries no address.
         text += " at an address the CPU does not report (often a non-canonical pointer)"
     return text

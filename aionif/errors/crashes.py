@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from aionif.crash.report import CrashReport, format_size
 from aionif.errors.base import NifError
+from aionif.system.escape import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,7 @@ class NifCrash(NifError):
 
     def _complete_report(self) -> None:
         if not self.report.headline:
-            headline = f"{type(self).__name__}: {self._what()}"
+            headline = printable(f"{type(self).__name__}: {self._what()}")
             self.report = replace(self.report, headline=headline)
 
     def as_term(self) -> tuple[Any, ...]:

@@ -172,6 +172,13 @@ bool aionif__modules_is_code(uintptr_t address) {
     return found;
 }
 
+bool aionif__module_same(const struct aionif_module *one, const struct aionif_module *other) {
+    return one->build_id_length == other->build_id_length &&
+           one->build_id_length <= AIONIF_BUILD_ID &&
+           memcmp(one->build_id, other->build_id, one->build_id_length) == 0 &&
+           strncmp(one->path, other->path, AIONIF_PATH) == 0;
+}
+
 struct search {
     uintptr_t address;
     struct aionif_module *out;
@@ -199,6 +206,21 @@ static void read_build_id(const struct dl_phdr_info *info, struct aionif_module 
             at = content + ((note->n_descsz + 3) & ~3u);
         }
     }
+}
+
+static int match(struct dl_phdr_info *info, size_t size, void *opaque) {
+    struct aionif_module here = {0};
+    (void)size;
+    if (strncmp(info->dlpi_name, ((const struct aionif_module *)opaque)->path, AIONIF_PATH) != 0) {
+        return 0;
+    }
+    strncpy(here.path, info->dlpi_name, AIONIF_PATH - 1);
+    read_build_id(info, &here);
+    return aionif__module_same(&here, opaque);
+}
+
+bool aionif__modules_have(const struct aionif_module *module) {
+    return dl_iterate_phdr(match, (void *)module) != 0;
 }
 
 static int locate(struct dl_phdr_info *info, size_t size, void *opaque) {

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct aionif_module;
+
 enum aionif__owner {
     AIONIF__USER = 0,    /* any other code */
     AIONIF__RUNTIME = 1, /* libc, ld.so, the C++ runtime, the allocator: locks may be held */
@@ -18,6 +20,9 @@ bool aionif__is_heap_code(uintptr_t pc);
 bool aionif__is_exit_code(uintptr_t pc);
 /* Executable memory? Asks the kernel; not for handlers. */
 bool aionif__modules_is_code(uintptr_t address);
+/* Does this process have a module of the same path and build? Takes the loader's lock. */
+bool aionif__modules_have(const struct aionif_module *module);
+bool aionif__module_same(const struct aionif_module *one, const struct aionif_module *other);
 /* What libc printed before it aborted, if it did since the last time; else an empty string. */
 void aionif__abort_message(char *out, size_t size);
 #endif

@@ -69,6 +69,7 @@ struct aionif__call {
 
 struct aionif__remains {
     uint32_t module_count, text_length;
+    bool sealed; /* by a sandbox: what it names may be made up */
     uint8_t of_frames[AIONIF_FRAMES];
     char text[AIONIF_STDERR]; /* the end of its stderr */
     struct aionif_module modules[AIONIF_MODULES];

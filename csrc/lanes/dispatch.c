@@ -141,16 +141,22 @@ static struct aionif__worker *choose(struct aionif_pool *pool, struct aionif__ca
     return worker;
 }
 
-static void fill(struct aionif__record *record, const struct aionif__call *call) {
-    record->function = call->plan->function;
+/* Where the worker has a way of its own to be told of addresses, these are not written, not even for a
+ * moment: it may be another process. */
+static void fill(const struct aionif__worker *worker, struct aionif__record *record,
+                 const struct aionif__call *call) {
     record->ticket = call->id;
-    record->words = call->words;
     record->word_count = call->word_count;
     record->measure_stack = call->measure_stack;
     record->error_number = call->error_number;
     record->has_x87 = call->plan->result_x87;
-    record->bell = &call->port->bell;
     record->registers = call->registers;
+    if (worker->server->fill) {
+        return;
+    }
+    record->function = call->plan->function;
+    record->words = call->words;
+    record->bell = &call->port->bell;
     if (call->memory) {
         *aionif__arch_result_pointer(&record->registers) = (uintptr_t)call->memory;
     }
@@ -162,7 +168,7 @@ static void put(struct aionif__worker *worker, struct aionif__call *call, bool m
     call->parked = atomic_load(&lane->parked);
     bool watched = may_watch && aionif__lane_idle(lane) && serves(worker) &&
                    (!call->parked || worker->pool->settings.wake_ns);
-    fill(record, call);
+    fill(worker, record, call);
     if (worker->server->fill) {
         worker->server->fill(worker, record, call);
     }

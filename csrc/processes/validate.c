@@ -15,6 +15,7 @@
 
 #include "lanes/events.h"
 #include "lanes/reply.h"
+#include "processes/known_modules.h"
 #include "processes/window.h"
 
 #include <errno.h>
@@ -23,6 +24,8 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define MOST_STACK ((uint64_t)1 << 40) /* bytes; a main thread's may be without a limit */
 
 static struct aionif__record taken;
 
@@ -54,13 +57,33 @@ static bool is_possible_failure(const struct aionif_failure *failure, int kind) 
            failure->frame_count >= 0 && failure->frame_count <= AIONIF_FRAMES;
 }
 
-static void copy(struct aionif__worker *worker, const struct aionif__record *record) {
+/* A number that no thread, stack or fault can have says nothing; what is of faults alone is left to
+ * those. What remains is shown, and nothing else is done with it. */
+static void tidy(struct aionif_failure *failure) {
+    enum { MOST_THREADS = 1 << 22, MOST_CALLS = 4096 }; /* PID_MAX_LIMIT; system calls */
+    if (failure->kind != AIONIF_SIGNAL && failure->kind != AIONIF_OVERFLOW &&
+        failure->kind != AIONIF_DENIED) {
+        failure->signal = failure->code = failure->has_address = 0;
+    }
+    if (failure->kind != AIONIF_DENIED || failure->syscall < 0 || failure->syscall > MOST_CALLS) {
+        failure->syscall = -1;
+    }
+    if (failure->thread < 0 || failure->thread > MOST_THREADS) {
+        failure->thread = 0;
+    }
+    failure->stack_size = failure->stack_size <= MOST_STACK ? failure->stack_size : 0;
+    failure->stack_used = failure->stack_used <= MOST_STACK ? failure->stack_used : 0;
+    failure->type_name[AIONIF_TEXT - 1] = failure->reason[AIONIF_TEXT - 1] = '\0';
+}
+
+static void copy(struct aionif__worker *worker, const struct aionif__record *record,
+                 int64_t submitted_ns) {
     taken.kind = *(volatile const int32_t *)&record->kind;
     taken.error_number = record->error_number;
     taken.result = record->result;
     taken.started_ns = record->started_ns;
     taken.ended_ns = record->ended_ns;
-    taken.stack_used = record->stack_used;
+    taken.stack_used = record->stack_used <= MOST_STACK ? record->stack_used : 0;
     if (taken.kind) {
         taken.failure = record->failure;
         taken.failure.kind = taken.kind;
@@ -68,6 +91,7 @@ static void copy(struct aionif__worker *worker, const struct aionif__record *rec
         taken.failure.limit = AIONIF_LIMIT_NONE;
         taken.failure.status &= taken.failure.status == AIONIF_NO_STATUS ? -1 : 0xff;
         taken.failure.taint = 0; /* of that process, which is gone */
+        tidy(&taken.failure);
         if (worker->settings.has_address_limit && taken.failure.error_number == ENOMEM) {
             taken.failure.limit = AIONIF_LIMIT_ADDRESS_SPACE;
         }
@@ -75,6 +99,9 @@ static void copy(struct aionif__worker *worker, const struct aionif__record *rec
     int64_t now = aionif__now_ns();
     if (taken.ended_ns > now || taken.started_ns > taken.ended_ns || taken.started_ns < 0) {
         taken.started_ns = taken.ended_ns = now;
+    }
+    if (taken.started_ns < submitted_ns) {
+        taken.started_ns = submitted_ns < taken.ended_ns ? submitted_ns : taken.ended_ns;
     }
 }
 
@@ -146,7 +173,7 @@ struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t 
     if (!is_possible(*state, call)) {
         misbehaves(worker);
     } else if (*state == AIONIF__FINISHED && call && !process->misbehaved) {
-        copy(worker, record);
+        copy(worker, record, call->submitted_ns);
         if (taken.kind == 0) {
             return &taken;
         }
@@ -234,6 +261,7 @@ void aionif__take_remains(struct aionif__worker *worker, struct aionif__call *ca
     if (!remains) {
         return;
     }
+    remains->sealed = worker->settings.has_sandbox;
     remains->text_length = process->text_length;
     memcpy(remains->text, process->text, process->text_length);
     uint32_t count = *(volatile const uint32_t *)&slot->module_count;
@@ -258,11 +286,15 @@ int aionif_failure_modules(uint64_t id, struct aionif_module *out, uint8_t *of_f
     const struct aionif__remains *remains =
         call && call->stage == AIONIF__ENDED ? call->remains : NULL;
     int count = remains ? (int)remains->module_count : -1;
+    bool sealed = remains && remains->sealed;
     if (remains) {
         memcpy(out, remains->modules, remains->module_count * sizeof *out);
         memcpy(of_frames, remains->of_frames, AIONIF_FRAMES);
     }
     aionif__unlock();
+    if (sealed) {
+        aionif__forget_unknown(out, (uint32_t)count, of_frames);
+    }
     return count;
 }
 

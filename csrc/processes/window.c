@@ -4,6 +4,7 @@
 #endif
 #include "processes/window.h"
 
+#include "faults/modules.h"
 #include "lanes/state.h"
 #include "processes/segment.h"
 
@@ -114,12 +115,22 @@ uint32_t aionif__catalog_first(uint32_t entry) {
     return first;
 }
 
+bool aionif__catalog_has(const struct aionif_module *module) {
+    for (uint32_t entry = AIONIF_PYTHON_ENTRY + 1; entry < aionif__catalog_count(); entry++) {
+        if (aionif__module_same(&catalog->entries[entry].module, module)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where this process has the file is left out: all workers read this, and it is of no use to them. */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset) {
     aionif__lock();
     uint32_t count = catalog ? atomic_load(&catalog->count) : AIONIF_ENTRIES;
     if (count < AIONIF_ENTRIES) {
         catalog->entries[count].module = *module;
-        catalog->entries[count].module.bias = 0; /* no worker needs to know where it lies here */
+        catalog->entries[count].module.bias = 0;
         catalog->entries[count].offset = offset;
         atomic_store(&catalog->count, count + 1);
     }

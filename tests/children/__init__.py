@@ -50,16 +50,18 @@ def start(script: str, *arguments: object, options: tuple[str, ...] = ()) -> sub
     )
 
 
-def finish(child: subprocess.Popen[str]) -> Ending:
+def finish(child: subprocess.Popen[str], deadline: float = DEADLINE) -> Ending:
     """Wait for the end of `child`; kill it if that takes too long."""
     with child:
         try:
-            output, errors = child.communicate(timeout=DEADLINE)
+            output, errors = child.communicate(timeout=deadline)
         finally:
             child.kill()
     return Ending(child.returncode, output, errors)
 
 
-def run(script: str, *arguments: object, options: tuple[str, ...] = ()) -> Ending:
+def run(
+    script: str, *arguments: object, options: tuple[str, ...] = (), deadline: float = DEADLINE
+) -> Ending:
     """Run `script` to its end."""
-    return finish(start(script, *arguments, options=options))
+    return finish(start(script, *arguments, options=options), deadline)

@@ -62,6 +62,7 @@ def test_a_report_is_shown_without_control_characters() -> None:
     assert is_plain(shown.render(), keep="\n")
     assert is_plain(shown.describe())
     assert is_plain(shown.headline)
+    assert is_plain(NifPanic(language="C++", reason=EVIL).report.headline)
     assert all(map(is_plain, shown.stacktrace))
     lines = shown.render().splitlines()
     assert [line for line in lines if line.startswith("admin")] == []

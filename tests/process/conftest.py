@@ -29,8 +29,12 @@ CDEF = """
 
 
 @pytest.fixture(scope="session")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> NifLibrary:
+def hostile_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     source = (TESTS / "support/hostile.c").read_text(encoding="utf-8")
     flags = ("-iquote", str(TESTS.parent / "csrc"))
-    path = build_library(tmp_path_factory.mktemp("hostile"), source, *flags, name="hostile")
-    return load(path, CDEF)
+    return str(build_library(tmp_path_factory.mktemp("hostile"), source, *flags, name="hostile"))
+
+
+@pytest.fixture(scope="session")
+def hostile(hostile_path: str) -> NifLibrary:
+    return load(hostile_path, CDEF)

@@ -29,7 +29,7 @@ from aionif import (
 from aionif.limits import SEALED_LIMITS
 from tests import children
 from tests.children import forbidden
-from tests.support import assert_nothing_leaks, gather, load_gallery, remote
+from tests.support import DEADLINE, assert_nothing_leaks, gather, load_gallery, remote
 from tests.support.sealing import COMPUTE, MIB, PYTHON, USERS, landlocked, with_sealed
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ libc = ctypes.CDLL(None)
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("profile", ["compute", "python"])
 def test_what_is_forbidden_is_denied_in_workers(profile: str, user: str) -> None:
-    ending = children.run("sealed_workers.py", user, "attempts", profile)
+    ending = children.run(
+        "sealed_workers.py", user, "attempts", profile, deadline=5 * DEADLINE
+    )  # each attempt costs a worker
     tried = [attempt for attempt in forbidden.attempts() if attempt.expected(profile)]
     results = dict(zip([attempt.title for attempt in tried], ending.lines, strict=False))
     assert results == {attempt.title: attempt.expected(profile) for attempt in tried}
