@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Literal, get_args
 
 from aionif.breaker import NifBreaker
@@ -76,6 +76,7 @@ class NifPolicy:
         run code in this process, so a sandbox holds no longer than nobody hostile runs in its
         workers. "auto": plain from sealed workers, pickles from others.
     breaker: a circuit breaker for each function, in calls on workers; None: none.
+    plain_results: the old name of results="plain".
 
     Raises:
         NifArgumentError: a value is out of range; it names the field.
@@ -99,8 +100,11 @@ class NifPolicy:
     slow_call: float | None = None
     results: Results = "auto"
     breaker: NifBreaker | None = None
+    plain_results: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, plain_results: bool) -> None:
+        if plain_results:
+            self._ask_for_plain_results()
         for name in ("on_timeout", "on_cancel"):
             check_choice(name, getattr(self, name), ENDINGS)
         check_choice("results", self.results, get_args(Results))
@@ -130,6 +134,16 @@ class NifPolicy:
         self._check_denied()
         if self.sandbox is not None:
             self._combine(self.sandbox)
+
+    def _ask_for_plain_results(self) -> None:
+        if self.results == "pickle":
+            raise NifArgumentError(
+                argument="plain_results",
+                value=True,
+                problem='contradicts results="pickle"',
+                remedy='Leave it out: it is the old name of results="plain".',
+            )
+        object.__setattr__(self, "results", "plain")
 
     @property
     def has_plain_results(self) -> bool:

@@ -200,6 +200,13 @@ def test_the_loop_turns_while_a_long_result_is_read() -> None:
     with_executor(SEALED, main)
 
 
+def test_plain_results_is_the_old_name() -> None:
+    assert NifPolicy(plain_results=True) == NifPolicy(results="plain")
+    assert NifPolicy(plain_results=False) == NifPolicy()
+    with pytest.raises(NifArgumentError, match="contradicts"):
+        NifPolicy(plain_results=True, results="pickle")
+
+
 @pytest.mark.parametrize("results", ["Plain", "", None, True])
 def test_a_policy_says_which_results_there_are(results: Any) -> None:
     with pytest.raises(NifArgumentError, match="'auto' or 'plain' or 'pickle'") as error:
