@@ -6,7 +6,6 @@ import copy
 import pickle
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, TypedDict
@@ -338,28 +337,6 @@ def test_a_long_reason_is_clipped_in_the_message_only() -> None:
 )
 def test_how_a_worker_ended(exit_code: int | None, text: str) -> None:
     assert text in str(NifWorkerLost(exit_code=exit_code)).splitlines()[0]
-
-
-@pytest.mark.parametrize("value", [None, True, 3, 2.5, 1j, "text", b"bytes"])
-def test_a_plain_argument_value_is_kept(value: object) -> None:
-    assert NifArgumentError(argument=0, value=value).value is value
-
-
-@pytest.mark.parametrize("value", [threading.Lock(), [1, 2], bytearray(100), Signals.SIGSEGV])
-def test_another_argument_value_is_kept_as_text(value: object) -> None:
-    error = NifArgumentError(argument=2, value=value, problem="is not an integer")
-    assert isinstance(error.value, str)
-    assert str(error) == f"argument 2 is not an integer: got {error.value}"
-    assert_same(pickle.loads(pickle.dumps(error)), error)
-
-
-def test_an_argument_value_that_cannot_be_shown() -> None:
-    class Rude:
-        def __repr__(self) -> str:
-            raise RuntimeError
-
-    assert "Rude" in str(NifArgumentError(argument=0, value=Rude()))
-    assert "int" in str(NifArgumentError(argument=0, value=10**10_000))
 
 
 def test_terms() -> None:
