@@ -28,7 +28,8 @@ import pytest
 import aionif
 from aionif.futures import NifProcessPoolExecutor
 from aionif.process.remote import RemoteTraceback
-from tests.support import DEADLINE, remote, wait_until
+from tests import remote
+from tests.support import DEADLINE, wait_until
 from tests.support.workers import workers_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from aionif import NifArgumentError, NifError, NifExecutor, NifExit, NifTimeout, NifWorkerLost, load
-from tests.support import build_library, gather, holdings, remote, run_on
+from tests import remote
+from tests.support import build_library, gather, holdings, run_on
 
 if TYPE_CHECKING:
     from aionif import NifLibrary

@@ -18,13 +18,8 @@ from aionif import (
     NifWorkerLost,
     load,
 )
-from tests.support import (
-    DEADLINE,
-    POLL,
-    build_library,
-    remote,
-    run_child,
-)
+from tests import remote
+from tests.support import DEADLINE, POLL, build_library, run_child
 from tests.support.workers import with_executor
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from aionif import (
     NifSignal,
     NifTimeout,
 )
-from tests.support import gather, remote, run_on
+from tests import remote
+from tests.support import gather, run_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
