@@ -124,6 +124,15 @@ def that_point_up(files: Files) -> list[str]:
     ]
 
 
+def between(pair: tuple[str, str], files: Files) -> list[str]:
+    """What one of two rooms uses of the other."""
+    return [
+        f"{file}: {by}"
+        for file, room, by in used_rooms(files)
+        if {room_of(file), room} == set(pair)
+    ]
+
+
 FILES = read()
 
 
@@ -137,8 +146,7 @@ def test_nothing_points_up() -> None:
 
 @pytest.mark.parametrize("pair", sorted(STRANGERS), ids="-".join)
 def test_strangers_stay_strangers(pair: tuple[str, str]) -> None:
-    known = [use for use in used_rooms(FILES) if {room_of(use[0]), use[1]} == set(pair)]
-    assert not known
+    assert not between(pair, FILES)
 
 
 def test_there_is_no_circle_of_includes() -> None:
@@ -193,3 +201,13 @@ def test_what_is_wrong_would_be_seen() -> None:
         "lanes/a.c: aionif__c",
         "workers/d.c: aionif__d",
     ]
+    assert between(("lanes", "workers"), wrong) == [
+        "lanes/a.h: workers/b.h",
+        "lanes/a.c: aionif__b",
+    ]
+
+
+def test_a_circle_would_be_seen() -> None:
+    wrong = {"lanes/a.h": '#include "lanes/b.h"\n', "lanes/b.h": '#include "lanes/a.h"\n'}
+    includes = {file: includes_in(text) for file, text in wrong.items()}
+    assert circle_in(includes) == ["lanes/a.h", "lanes/b.h"]

@@ -68,12 +68,11 @@ def ratio(results: Results, scenario: str, subject: str, baseline: str) -> Ratio
         return None
     if subject == baseline:
         return Ratio(value=1.0, low=1.0, high=1.0)
-    rounds = [(above[number], below[number]) for number in common]
+    rounds = tuple((above[number], below[number]) for number in common)
     value = statistics.median(math.log(_median(over) / _median(under)) for over, under in rounds)
     if len(rounds) == 1:
         return Ratio(value=math.exp(value), low=0.0, high=math.inf)
-    samples = sorted(_samples(rounds))
-    low, high = samples[int(0.025 * _SAMPLES)], samples[int(0.975 * _SAMPLES) - 1]
+    low, high = _bounds(rounds)
     wider = _widening(len(rounds))
     return Ratio(
         value=math.exp(value),
@@ -123,14 +122,17 @@ def _by_round(results: Results, scenario: str, subject: str) -> dict[int, Batche
     }
 
 
-def _samples(rounds: list[tuple[Batches, Batches]]) -> list[float]:
+@functools.lru_cache(maxsize=4096)  # tables, charts, advice and comparisons ask for the same
+def _bounds(rounds: tuple[tuple[Batches, Batches], ...]) -> tuple[float, float]:
+    """Return between which logarithms 95 % of the medians of rounds that are drawn lie."""
     draw = random.Random(_SEED)  # noqa: S311 - the same bounds each time, not a secret
     drawn = [(_medians_within(over), _medians_within(under)) for over, under in rounds]
     choose, middle = draw.choice, statistics.median
-    return [
+    samples = sorted(
         middle(choose(over) - choose(under) for over, under in draw.choices(drawn, k=len(drawn)))
         for _ in range(_SAMPLES)
-    ]
+    )
+    return samples[int(0.025 * _SAMPLES)], samples[int(0.975 * _SAMPLES) - 1]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -15,7 +15,8 @@ from aionif import (
     NifSignal,
     NifTimeout,
 )
-from tests.support import gather, remote, until
+from tests import remote
+from tests.support import gather, until
 from tests.support.breaking import (
     CRASH,
     HANG,

@@ -16,9 +16,9 @@ from typing import Any
 import aionif
 from aionif import NifError, NifExecutor, NifPolicy, NifSyscallDenied, Sandbox
 from aionif.filters.syscalls import number_of
+from tests import remote
 from tests.children import forbidden
 from tests.children.sealed import as_word, become, refuse, show
-from tests.support import remote
 
 LANDLOCK = "landlock_create_ruleset,landlock_add_rule,landlock_restrict_self"
 POLICIES = {
@@ -48,7 +48,7 @@ def become_reader(user: str) -> None:
 
 def executor_of(profile: str) -> NifExecutor:
     policy = NifPolicy(sandbox=POLICIES[profile])
-    preload = ("tests.support.remote",)  # sealed, a worker may lack the right to read it
+    preload = ("tests.remote",)  # sealed, a worker may lack the right to read it
     return NifExecutor(isolation="process", max_workers=1, policy=policy, preload=preload)
 
 

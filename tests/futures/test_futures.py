@@ -31,7 +31,8 @@ import aionif
 from aionif import NifArgumentError, NifPolicy, NifRemoteError, Sandbox
 from aionif.futures import NifProcessPoolExecutor
 from aionif.process.remote_errors import RemoteTraceback
-from tests.support import DEADLINE, remote, wait_until
+from tests import remote
+from tests.support import DEADLINE, wait_until
 from tests.support.workers import workers_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def test_sealed_workers_answer_in_plain_data() -> None:
     # What is deferred elsewhere, as it takes long, is read by the thread that settles futures.
     words = [str(number) * 50 for number in range(4000)]
     # Sealed, they can import nothing.
-    initializer = partial(importlib.import_module, "tests.support.remote")
+    initializer = partial(importlib.import_module, "tests.remote")
     with NifProcessPoolExecutor(1, policy=policy, initializer=initializer) as executor:
         assert list(executor.map(pow, range(9), [2] * 9, chunksize=4)) == [n * n for n in range(9)]
         assert executor.submit(remote.echo, words).result(DEADLINE) == words

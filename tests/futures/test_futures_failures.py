@@ -22,7 +22,8 @@ import pytest
 
 import aionif
 from aionif.futures import NifProcessPoolExecutor
-from tests.support import assert_nothing_leaks, load_gallery, remote, run_child, wait_until
+from tests import remote
+from tests.support import assert_nothing_leaks, load_gallery, run_child, wait_until
 from tests.support.workers import workers_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from aionif import (
     Sandbox,
 )
 from aionif.process import replies as parent_side
-from tests.support import gather, holdings, remote, run_on
+from tests import remote
+from tests.support import gather, holdings, run_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -18,15 +18,8 @@ from aionif import (
     load,
 )
 from aionif.process.zygote import _zygote
-from tests.support import (
-    DEADLINE,
-    build_library,
-    gather,
-    load_gallery,
-    remote,
-    run_on,
-    until,
-)
+from tests import remote
+from tests.support import DEADLINE, build_library, gather, load_gallery, run_on, until
 from tests.support.workers import is_alive, with_executor, workers_of
 
 if TYPE_CHECKING:

@@ -18,13 +18,8 @@ from aionif import (
     load,
 )
 from aionif.process.zygote import _zygote
-from tests.support import (
-    DEADLINE,
-    POLL,
-    build_library,
-    gather,
-    remote,
-)
+from tests import remote
+from tests.support import DEADLINE, POLL, build_library, gather
 from tests.support.workers import is_alive, with_executor, workers_of
 
 if TYPE_CHECKING:

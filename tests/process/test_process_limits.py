@@ -20,14 +20,8 @@ from aionif import (
     Sandbox,
     load,
 )
-from tests.support import (
-    DEADLINE,
-    POLL,
-    build_library,
-    remote,
-    run_child,
-    until,
-)
+from tests import remote
+from tests.support import DEADLINE, POLL, build_library, run_child, until
 from tests.support.workers import with_executor
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from aionif import (
     Sandbox,
 )
 from aionif.process.remote_errors import RemoteTraceback
-from tests.support import gather, holdings, remote, run_on, until
+from tests import remote
+from tests.support import gather, holdings, run_on, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +197,7 @@ def test_plain_values_come_back_as_they_are(policy: NifPolicy, backend: str) -> 
             assert result == value
             assert type(result) is type(value)
 
-    with_executor(main, policy=policy, preload=("tests.support.remote",), backend=backend)
+    with_executor(main, policy=policy, preload=("tests.remote",), backend=backend)
 
 
 @PLAIN
@@ -218,7 +219,7 @@ def test_plain_arrays_come_back_and_are_ours(policy: NifPolicy, count: int) -> N
             assert back.flags.f_contiguous
             back[...] = 0  # it is ours
 
-    with_executor(main, policy=policy, preload=("tests.support.remote", "numpy"))
+    with_executor(main, policy=policy, preload=("tests.remote", "numpy"))
 
 
 ERRORS: list[tuple[Any, tuple[Any, ...], Exception]] = [
@@ -265,7 +266,7 @@ def test_other_exceptions_come_as_what_is_said_of_them() -> None:
     async def main(executor: NifExecutor) -> None:
         with pytest.raises(NifRemoteError) as error:
             await executor.execute_nif(remote.fail_strangely)
-        assert error.value.type_name == "tests.support.remote.StrangeError"
+        assert error.value.type_name == "tests.remote.StrangeError"
         assert (error.value.text, error.value.tier) == ("1", "process")
         assert "in fail_strangely" in error.value.traceback
         for name in names:

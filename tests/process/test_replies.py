@@ -25,7 +25,8 @@ from aionif import (
 from aionif.core.native import lib
 from aionif.process import message
 from aionif.process.plain import encode
-from tests.support import build_library, remote, run_on
+from tests import remote
+from tests.support import build_library, run_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,7 +60,7 @@ class Bomb:
 
 def with_executor(policy: NifPolicy, main: Callable[[NifExecutor], Awaitable[Any]]) -> Any:
     async def open_executor() -> Any:
-        settings: Any = {"policy": policy, "preload": ("tests.support.remote",)}
+        settings: Any = {"policy": policy, "preload": ("tests.remote",)}
         async with NifExecutor(isolation="process", max_workers=1, **settings) as executor:
             return await main(executor)
 

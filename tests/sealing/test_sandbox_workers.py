@@ -27,9 +27,9 @@ from aionif import (
     Sandbox,
 )
 from aionif.limits import SEALED_LIMITS
-from tests import children
+from tests import children, remote
 from tests.children import forbidden
-from tests.support import DEADLINE, assert_nothing_leaks, gather, load_gallery, remote
+from tests.support import DEADLINE, assert_nothing_leaks, gather, load_gallery
 from tests.support.sealing import COMPUTE, MIB, PYTHON, USERS, landlocked, with_sealed
 
 if TYPE_CHECKING:

@@ -29,4 +29,4 @@ landlocked = pytest.mark.skipif(
 
 def with_sealed(main: Callable[[NifExecutor], Awaitable[None]], **settings: Any) -> None:
     """Run `main` with an executor of one worker process, which has imported remote.py."""
-    with_executor(main, **{"max_workers": 1, "preload": ("tests.support.remote",), **settings})
+    with_executor(main, **{"max_workers": 1, "preload": ("tests.remote",), **settings})

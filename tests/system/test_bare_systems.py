@@ -33,7 +33,8 @@ from aionif import (
 )
 from aionif.process import zygote
 from aionif.testing import gallery, holdings, provoke
-from tests.support import DEADLINE, remote, run_child, run_on
+from tests import remote
+from tests.support import DEADLINE, run_child, run_on
 from tests.support.scarce import cover, refuse
 from tests.support.workers import workers_of
 
