@@ -29,6 +29,7 @@ __all__ = ("Mode", "Namespace", "Profile", "Sandbox")
 Profile = Literal["compute", "python"]
 Mode = Literal["required", "best_effort"]
 Namespace = Literal["user", "net", "ipc"]
+Stderr = Literal["report", "pass"]
 Weakening = Literal["threads", "fork", "network", "jit"]
 
 _MODES = ("required", "best_effort")
@@ -48,6 +49,8 @@ class Sandbox:
     syscalls, denied: names of system calls allowed, and denied, whatever the rest says.
     read, write, execute: absolute paths of files, and of directories with all below.
     namespaces, required_namespaces: entered where the kernel lets us, and those that must be.
+    stderr: what becomes of a worker's: "report" keeps the end of it for crash reports, "pass"
+        passes it on to the program's as well.
 
     Raises:
         NifArgumentError: a name or path is wrong, or two parts contradict each other.
@@ -64,6 +67,7 @@ class Sandbox:
     execute: tuple[str, ...] = ()
     namespaces: frozenset[Namespace] = frozenset()
     required_namespaces: frozenset[Namespace] = frozenset()
+    stderr: Stderr = "report"
 
     # ---- profiles ----
 
@@ -118,6 +122,10 @@ class Sandbox:
         """Allow child processes, though not other programs."""
         return self._with("fork")
 
+    def allow_stderr(self) -> Self:
+        """Pass on what workers write to stderr: in lines, with their ids, and escaped."""
+        return replace(self, stderr="pass")
+
     def allow_executable_memory(self) -> Self:
         """Allow making memory executable: for compilers at run time, and for attackers."""
         return self._with("jit")
@@ -170,6 +178,7 @@ class Sandbox:
     def __post_init__(self) -> None:
         check_choice("profile", self.profile, tuple(PROFILES))
         check_choice("mode", self.mode, _MODES)
+        check_choice("stderr", self.stderr, ("report", "pass"))
         if not isinstance(self.limits, NifLimits):
             raise _wrong(
                 "limits", self.limits, "is not a NifLimits", "Write limits=NifLimits(...)."
@@ -197,6 +206,7 @@ class Sandbox:
             names = ", ".join(map(repr, sorted(self.required_namespaces)))
             calls.append(f"with_namespaces({names}, required=True)")
         calls += [f"{_METHODS[weakening]}()" for weakening in sorted(self.grants)]
+        calls += ["allow_stderr()"] if self.stderr == "pass" else []
         return ".".join(("Sandbox", *calls))
 
 

@@ -338,8 +338,9 @@ uint64_t aionif_arena(uint32_t blocks);
 uint32_t aionif_arena_blocks(void);
 /* Takes the descriptor over. It is given up where it is not ready by then; see aionif__now_ns. */
 void aionif_zygote_use(int socket, int64_t within_ns);
-int aionif_zygote_lost(void);  /* 0: there is one; 2: it was lost before it was ready; 1: else */
-int aionif_catalog_open(void); /* a descriptor for the zygote; -1: no memory */
+int aionif_zygote_lost(void); /* 0: there is one; 2: it was lost before it was ready; 1: else */
+uint64_t aionif_stderr_lost(void); /* bytes that workers wrote and that were dropped */
+int aionif_catalog_open(void);     /* a descriptor for the zygote; -1: no memory */
 void aionif_block_clear(struct aionif_block *block); /* nothing of its call is left in it */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
 int aionif_processes_descriptor(void); /* descriptor that is readable when something has happened */

@@ -58,6 +58,7 @@ HEIGHT = {name: height for height, name in enumerate(ORDER)}
 ALONE = (
     "process.child",
     "process.child_python",
+    "process.child_stderr",
     "process.message",
     "bench._bare.aionif_bench_work",
 )

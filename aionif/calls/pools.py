@@ -56,6 +56,8 @@ class Statistics:
     restarts: workers that had to be replaced, by those reasons that there were.
     functions: counts and durations of each function.
     breakers: the circuit breakers of those functions that have one.
+    stderr_dropped: bytes that worker processes of the program, of all its executors, wrote to
+        stderr and that were dropped as nobody read them.
     """
 
     submitted: int
@@ -81,9 +83,11 @@ class Statistics:
     unsealed: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
     breakers: tuple[BreakerStatistics, ...] = ()
+    stderr_dropped: int = 0
 
 
-_COUNTS = [field.name for field in fields(Statistics) if field.type == "int"]
+_OF_THE_PROGRAM = "stderr_dropped"
+_COUNTS = [f.name for f in fields(Statistics) if f.type == "int" and f.name != _OF_THE_PROGRAM]
 _OF_THIS_MOMENT = ("queued", "running", "workers", "idle")
 
 
@@ -202,6 +206,7 @@ class Pools:
             restarts={reason: count for reason, count in totals.restarts.items() if count},
             functions=tuple(tally.freeze(*key) for key, tally in functions),
             breakers=self._breakers.statistics(),
+            stderr_dropped=int(lib.aionif_stderr_lost()),
         )
 
     def totals(self) -> registry.Totals:

@@ -6,16 +6,14 @@ quantiles are those between two readings, so they are about now, not about the w
 
 from __future__ import annotations
 
-import json
-import socket
 import sys
 import time
 from collections import Counter
-from signal import Signals
 from typing import TYPE_CHECKING, Any
 
+from aionif.cli._top_reading import Snapshot, read
+from aionif.crash.siginfo import signal_name
 from aionif.telemetry.series import BREAKER_STATES, Histogram
-from aionif.telemetry.top import socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ("run",)
 
-_PATIENCE = 10.0  # seconds for an answer
 _FAILURES = ("crashed", "panicked", "exited", "lost", "timed_out", "rejected")
 
 _TEXTS = (
@@ -37,8 +34,6 @@ _TEXTS = (
     "strategy",
     "state",
 )
-
-Snapshot = dict[str, Any]
 
 
 def run(pid: int, *, interval: float, once: bool) -> int:
@@ -57,28 +52,16 @@ def run(pid: int, *, interval: float, once: bool) -> int:
             "it opens one with aionif.telemetry.top.allow()",
             file=sys.stderr,
         )
-    except OSError as problem:
+    except (OSError, ValueError) as problem:
         print(f"aionif top: {problem}", file=sys.stderr)
     return 1
 
 
-def _read(pid: int) -> Snapshot:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_PATIENCE)
-        connection.connect(str(socket_path(pid)))
-        with connection.makefile("rb") as lines:
-            line = lines.readline()
-    if not line.endswith(b"\n"):
-        raise ConnectionResetError(f"process {pid} has ended, or is another user's")
-    snapshot: Snapshot = json.loads(line)
-    return snapshot
-
-
 def _pictures(pid: int, interval: float) -> Iterator[Group]:
-    before = _read(pid)
+    before = read(pid)
     while True:
         time.sleep(interval)
-        now = _read(pid)
+        now = read(pid)
         yield picture(before, now)
         before = now
 
@@ -86,7 +69,7 @@ def _pictures(pid: int, interval: float) -> Iterator[Group]:
 def _print_one(pictures: Iterator[Group]) -> int:
     from rich.console import Console  # noqa: PLC0415 - the other commands need none of it
 
-    Console(width=None if sys.stdout.isatty() else 100).print(next(pictures))
+    Console(width=None if sys.stdout.isatty() else 100, markup=False).print(next(pictures))
     return 0
 
 
@@ -102,6 +85,7 @@ def _show(pictures: Iterator[Group]) -> int:
 def picture(before: Snapshot, now: Snapshot) -> Group:
     """Return what is shown for the time between two readings."""
     from rich.console import Group  # noqa: PLC0415 - the same
+    from rich.text import Text  # noqa: PLC0415 - the same
 
     seconds = max(now["time"] - before["time"], 1e-9)
     tainted = ", ".join(now["tainted"])
@@ -111,7 +95,7 @@ def picture(before: Snapshot, now: Snapshot) -> Group:
         tables.append(_breakers(now))
     if now["supervisors"]:
         tables.append(_supervision(now))
-    return Group(title, *tables)
+    return Group(Text(title), *tables)
 
 
 def _table(*columns: str) -> Table:
@@ -124,6 +108,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def _add(table: Table, *cells: str) -> None:
+    """Add a row of text: in a plain string rich would obey markup, such as that of a name."""
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    table.add_row(*map(Text, cells))
+
+
 def _executors(before: Snapshot, now: Snapshot, seconds: float) -> Table:
     table = _table("executor", "workers", "busy", "queued", "calls/s", "calls", "replaced")
     for name, executor in now["executors"].items():
@@ -132,7 +123,8 @@ def _executors(before: Snapshot, now: Snapshot, seconds: float) -> Table:
             continue  # call_nif, which has no workers
         earlier = before["executors"].get(name, {}).get("counts", {})
         rate = (counts["submitted"] - earlier.get("submitted", 0)) / seconds
-        table.add_row(
+        _add(
+            table,
             name,
             str(counts["workers"]),
             str(counts["running"]),
@@ -169,7 +161,7 @@ def _functions(before: Snapshot, now: Snapshot, seconds: float) -> Table:
             ", ".join(f"{name} {n}" for name, n in crashes.most_common()),
         )))  # fmt: skip
     for _, row in sorted(rows, key=lambda row: -row[0]):
-        table.add_row(*row)
+        _add(table, *row)
     return table
 
 
@@ -182,7 +174,7 @@ def _breakers(now: Snapshot) -> Table:
             text = ", ".join(state.replace("_", " ") for state in states)
             rows.append((states == ["closed"], name, each["function"], text, each["openings"]))
     for _, name, function, text, openings in sorted(rows):  # what is not closed comes first
-        table.add_row(name, function, text, str(openings))
+        _add(table, name, function, text, str(openings))
     return table
 
 
@@ -190,7 +182,7 @@ def _supervision(now: Snapshot) -> Table:
     table = _table("supervision", "strategy", "state", "running", "restarts")
     for supervisor in now["supervisors"]:
         for row in _branch(supervisor, "running", "", ""):
-            table.add_row(*row)
+            _add(table, *row)
     return table
 
 
@@ -228,7 +220,7 @@ def _between(past: Any, now: Any, of: str) -> Histogram:
 
 
 def _signal(number: str) -> str:
-    return Signals(int(number)).name if int(number) else "other"
+    return signal_name(int(number)) if int(number) else "other"
 
 
 def _time(seconds: float | None) -> str:

@@ -5,8 +5,8 @@ orders from its socket, each with the descriptors of one worker, and forks. A wo
 (modules, initializer, libraries), seals itself as its policy says, then serves its lane in C.
 Native calls do not enter Python; a Python callable is one native function, `_run`, which does.
 
-The zygote passes on what its workers write to stderr, keeps the end of it, and tells the parent how
-each of them ended. It ends with the parent, and its workers end with it.
+The zygote passes on what its workers write to stderr (child_stderr), keeps the end of it, and tells
+the parent how each of them ended. It ends with the parent, and its workers end with it.
 
 Nothing of the package is imported here, as that would import anyio and more into every worker.
 Arguments: the core's file, the window's address and size, the parent's `sys.path` as JSON.
@@ -25,6 +25,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -34,9 +35,11 @@ SOCKET, CATALOG, STDERR = 3, 4, 5  # descriptors
 ORDER = struct.Struct("<Qi4x")  # struct order of csrc/processes/zygote.c
 DESCRIPTORS = 5  # that come with the order of a worker
 NEWS = struct.Struct("<QiiiI")  # struct news
-STARTED, ENDED, NOT_STARTED, READY = 1, 2, 3, 4
+STARTED, ENDED, NOT_STARTED, READY, LOST = 1, 2, 3, 4, 5
 TAIL = 4096 - NEWS.size  # bytes of stderr that go with the news of a worker's end
 CHUNK = 65536
+_MOST = (1 << 31) - 1
+_BETWEEN = 1.0  # seconds between two words about stderr that was lost
 _EXPENDABLE = 500  # of 1000: half of all memory, which the kernel adds to what a worker uses
 
 
@@ -52,46 +55,18 @@ def _load_core(path: str) -> Any:
 class _Worker:
     """A worker as the zygote knows it."""
 
-    def __init__(self, serial: int, pid: int, stderr: int) -> None:
+    def __init__(self, serial: int, pid: int, stderr: Any) -> None:
         self.serial = serial
         self.pid = pid
         self.stderr = stderr
-        self.tail = b""
-
-    def read(self) -> bool:
-        """Pass on what there is of its stderr; False: no more will come."""
-        try:
-            chunk = os.read(self.stderr, CHUNK)
-        except BlockingIOError:
-            return True
-        self.tail = (self.tail + chunk)[-TAIL:]
-        _write_through(chunk)
-        return bool(chunk)
-
-    def drain(self) -> None:
-        """Read what it wrote before it died. Its own children may hold the other end yet."""
-        poll = select.poll()
-        poll.register(self.stderr, select.POLLIN)
-        while poll.poll(0) and self.read():
-            pass
-
-
-def _write_through(chunk: bytes) -> None:
-    """Write to our own stderr, unless nobody takes it: the zygote must not come to a stop."""
-    poll = select.poll()
-    poll.register(2, select.POLLOUT)
-    try:
-        while chunk and poll.poll(0):
-            chunk = chunk[os.write(2, chunk[:4096]) :]
-    except OSError:
-        return
 
 
 class _Zygote:
     """It hears of deaths by SIGCHLD: handles of processes are refused in some containers."""
 
-    def __init__(self, core: Any) -> None:
+    def __init__(self, core: Any, outlets: Any) -> None:
         self.core = core
+        self.outlets = outlets
         self.socket = socket.socket(fileno=SOCKET)
         self.poll = select.poll()
         self.poll.register(SOCKET, select.POLLIN)
@@ -106,12 +81,15 @@ class _Zygote:
         if self.parent is not None:
             self.poll.register(self.parent, select.POLLIN)
         self.workers: dict[int, _Worker] = {}  # by pid
-        self.speakers: dict[int, _Worker] = {}  # by stderr
+        self.speakers: dict[int, Any] = {}  # by descriptor
+        self.resting: dict[int, float] = {}  # until when such a one is not read
+        self.told = -_BETWEEN
+        self.outlet = outlets.Outlet(self.poll, _close_all_but)
 
     def serve(self) -> None:
         self.socket.send(NEWS.pack(0, READY, 0, 0, 0))
         while True:
-            for descriptor, _ in self.poll.poll():
+            for descriptor, _ in self.poll.poll(self.wake_rested()):
                 if descriptor == self.parent:
                     return
                 if descriptor == SOCKET:
@@ -119,8 +97,44 @@ class _Zygote:
                         return
                 elif descriptor == self.deaths:
                     self.bury_all()
-                elif descriptor in self.speakers and not self.speakers[descriptor].read():
-                    self.poll.unregister(descriptor)
+                elif descriptor == self.outlet.feed:
+                    self.outlet.flush()
+                elif descriptor in self.speakers:
+                    self.hear(descriptor)
+
+    def close(self) -> None:
+        """Nothing is left to serve: end the workers, and have what they said written."""
+        self.socket.close()
+        for pid in self.workers:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        self.outlet.close()
+
+    def hear(self, descriptor: int) -> None:
+        """Take some of what a worker has written to its stderr."""
+        if not self.speakers[descriptor].read():
+            self.poll.unregister(descriptor)
+        elif until := self.speakers[descriptor].rest(time.monotonic()):
+            self.poll.unregister(descriptor)
+            self.resting[descriptor] = until
+
+    def wake_rested(self) -> int | None:
+        """Read again from those that may write on; return the milliseconds until there is more."""
+        now = time.monotonic()
+        self.tell_losses(now)
+        for descriptor, until in list(self.resting.items()):
+            if until <= now:
+                del self.resting[descriptor]
+                self.poll.register(descriptor, select.POLLIN)
+        due = [*self.resting.values(), *([self.told + _BETWEEN] if self.outlet.lost else [])]
+        return int((min(due) - now) * 1000) + 1 if due else None
+
+    def tell_losses(self, now: float) -> None:
+        """Tell the parent, now and then, how much could not be passed on."""
+        if self.outlet.lost and now >= self.told + _BETWEEN:
+            self.told = now
+            lost, self.outlet.lost = min(self.outlet.lost, _MOST), 0
+            self.socket.send(NEWS.pack(0, LOST, lost, 0, 0))
 
     def obey(self) -> bool:
         """Take one order. False: the parent has gone."""
@@ -156,6 +170,7 @@ class _Zygote:
                 os.kill(worker.pid, number)
 
     def fork(self, serial: int, descriptors: list[int]) -> None:
+        way = os.pread(descriptors[3], 16, 0).partition(b"\n")[0]
         ours, theirs = os.pipe()
         zygote = os.getpid()
         try:
@@ -168,7 +183,8 @@ class _Zygote:
             _become_worker(self.core, zygote, theirs, descriptors)
         os.close(theirs)
         os.set_blocking(ours, False)
-        self.workers[pid] = self.speakers[ours] = _Worker(serial, pid, ours)
+        self.speakers[ours] = self.outlets.Speaker(ours, pid, way, self.outlet)
+        self.workers[pid] = _Worker(serial, pid, self.speakers[ours])
         self.poll.register(ours, select.POLLIN)
         self.tell_start(serial, pid)
 
@@ -195,13 +211,16 @@ class _Zygote:
                     self.bury(self.workers.pop(found[0]), found[1])
 
     def bury(self, worker: _Worker, status: int) -> None:
-        worker.drain()
-        del self.speakers[worker.stderr]
-        with suppress(KeyError):  # its stderr had ended before
-            self.poll.unregister(worker.stderr)
-        os.close(worker.stderr)
-        news = NEWS.pack(worker.serial, ENDED, worker.pid, status, len(worker.tail))
-        self.socket.send(news + worker.tail)
+        worker.stderr.drain()
+        descriptor = worker.stderr.descriptor
+        del self.speakers[descriptor]
+        self.resting.pop(descriptor, None)
+        with suppress(KeyError):  # its stderr had ended before, or rests
+            self.poll.unregister(descriptor)
+        os.close(descriptor)
+        tail = worker.stderr.tail(TAIL)
+        news = NEWS.pack(worker.serial, ENDED, worker.pid, status, len(tail))
+        self.socket.send(news + tail)
 
 
 def _open_handle(pid: int) -> int | None:
@@ -265,7 +284,8 @@ def _work(  # noqa: PLR0913, PLR0917 - what the order came with
 ) -> int:
     ffi, lib = core.ffi, core.lib
     with open(setup, "rb") as file:
-        told, _, seal = os.pread(file.fileno(), os.fstat(setup).st_size, 0).partition(b"\n")
+        content = os.pread(file.fileno(), os.fstat(setup).st_size, 0)
+    _, told, seal = content.split(b"\n", 2)  # the first is the zygote's
     wanted = json.loads(told)
     runner = _make_runner(core, reply, wanted)
     child = ffi.new(
@@ -324,19 +344,24 @@ def _import_python_side(wanted: dict[str, Any]) -> Any:
     name = "aionif.process.child_python"
     if name not in sys.modules:
         sys.path[:] = wanted["path"]
-        spec = importlib.util.spec_from_file_location(name, wanted["python_side"])
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-        sys.modules[name] = module
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        _load(name, wanted["python_side"])
     return sys.modules[name]
 
 
-def _take_stderr() -> None:
-    """Write to the program's own stderr from now on; what was written before the parent had."""
+def _load(name: str, path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    sys.modules[name] = module
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+def _take_stderr() -> bytes:
+    """Have the program's own stderr from now on; return what was written before the parent had."""
     said = os.pread(2, CHUNK, 0)
     os.dup2(STDERR, 2)
     os.close(STDERR)
-    _write_through(said)
+    return said
 
 
 def _main() -> None:
@@ -354,9 +379,12 @@ def _main() -> None:
         sys.exit("aionif: the core can't run in the zygote")
     ffi.dlopen(core_path, os.RTLD_NOW | os.RTLD_NOLOAD | os.RTLD_GLOBAL)
     os.close(CATALOG)
-    zygote = _Zygote(core)
-    _take_stderr()
+    outlets = _load("aionif.process.child_stderr", f"{__file__.removesuffix('.py')}_stderr.py")
+    said = _take_stderr()
+    zygote = _Zygote(core, outlets)
+    zygote.outlet.put(said)
     zygote.serve()
+    zygote.close()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,11 @@ class Setup:
     max_calls: int | None = None
 
     def document(self, policy: NifPolicy) -> bytes:
-        """Return it as a worker reads it: a line of JSON, and its seal if it is to have one."""
+        """Return it as a worker reads it: a line of JSON, and its seal if it is to have one.
+
+        Before it comes a line for the zygote, which reads no more than that: the rest is the
+        worker's alone.
+        """
         told = dict(self.python)
         here = Path(__file__)
         main = dict(self.main).get("path")
@@ -44,4 +48,9 @@ class Setup:
             "python": told,
         }
         seal = compile_worker_seal(policy, *([main] if main else []))
-        return json.dumps(document).encode() + b"\n" + seal
+        return b"\n".join((_way(policy), json.dumps(document).encode(), seal))
+
+
+def _way(policy: NifPolicy) -> bytes:
+    """What becomes of a worker's stderr besides its reports, in the word of child_stderr."""
+    return b"raw" if policy.sandbox is None else policy.sandbox.stderr.encode()

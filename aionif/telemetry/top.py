@@ -2,8 +2,10 @@
 
 Nothing is open unless `allow()` was called. The socket has mode 0600 and lies in a directory of
 mode 0700 that must be the user's own; the kernel says who connects (SO_PEERCRED), and it must be
-the same user. What is read there is counts, and the names and states of supervised children: no
-arguments, no results. Clients can send nothing.
+the same user. The directory is opened once, following no link, and what was checked is what is
+used: by then its name may stand for another one. Whoever looks checks the same things. What is read
+there is counts, and the names and states of supervised children: no arguments, no results. Clients
+can send nothing.
 
 A thread of its own answers, on any event loop or none; it sleeps until someone asks. An answer
 takes the core's lock once for each pool and function, for a fraction of a microsecond.
@@ -29,7 +31,7 @@ from aionif.telemetry.series import FATES, Tally
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ("Window", "allow", "socket_path")
+__all__ = ("Window", "allow", "connect", "socket_path")
 
 _PATIENCE = 2.0  # seconds that a client may take to read
 _WAITING = 16  # clients; they are served one after the other
@@ -45,7 +47,7 @@ def allow() -> Window:
     """Let `aionif top` of the same user look at this process, until the window is closed.
 
     Raises:
-        OSError: the socket can't be made; PermissionError: its directory is somebody else's.
+        OSError: the socket can't be made; PermissionError: its directory is not this user's alone.
     """
     return Window()
 
@@ -55,16 +57,19 @@ class Window:
 
     def __init__(self) -> None:
         self.path = socket_path(os.getpid())
-        _make_directory(self.path.parent)
-        self.path.unlink(missing_ok=True)  # of a dead process that had this id
+        with contextlib.suppress(FileExistsError):
+            self.path.parent.mkdir(mode=0o700)
         self._pid = os.getpid()
+        self._directory = _open_directory(self.path.parent)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.bind(str(self.path))
-            self.path.chmod(0o600)
+            self._remove()  # of a dead process that had this id
+            self._socket.bind(_address(self._directory, self.path))
+            os.chmod(self.path.name, 0o600, dir_fd=self._directory)
             self._socket.listen(_WAITING)
         except BaseException:
             self._socket.close()
+            os.close(self._directory)
             raise
         self._thread = threading.Thread(target=self._serve, name="aionif-top", daemon=True)
         self._thread.start()
@@ -72,11 +77,17 @@ class Window:
     def close(self) -> None:
         """Close it and remove the socket. Harmless when it is closed, or in the child of a fork."""
         if os.getpid() == self._pid and self._socket.fileno() >= 0:
-            self.path.unlink(missing_ok=True)
+            self._remove()
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
             self._thread.join(_PATIENCE)
+        if self._socket.fileno() >= 0:
+            os.close(self._directory)
         self._socket.close()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path.name, dir_fd=self._directory)
 
     def __enter__(self) -> Self:
         return self
@@ -101,16 +112,66 @@ class Window:
                     client.sendall(json.dumps(_snapshot()).encode() + b"\n")
 
 
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or mode & 0o077:
-        raise PermissionError(f"{directory} must be a directory of this user, with mode 0700")
+def connect(pid: int, patience: float) -> socket.socket:
+    """Return a connection to the window of a process of this user.
+
+    patience: seconds that each step may take.
+
+    Raises:
+        FileNotFoundError, ConnectionRefusedError: it has none.
+        PermissionError: what is there is not this user's alone.
+    """
+    path = socket_path(pid)
+    directory = _open_directory(path.parent)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        found = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+        is_ours = stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
+        _require(path, is_ours, "is not a socket of this user")
+        connection.settimeout(patience)
+        connection.connect(_address(directory, path))
+        _require(path, _is_same_user(connection), "is served by another user")
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        os.close(directory)
+    return connection
 
 
-def _is_same_user(client: socket.socket) -> bool:
-    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+def _require(path: Path, is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - what is required
+    if not is_so:
+        raise PermissionError(f"{path} {otherwise}: remove it")
+
+
+def _open_directory(directory: Path) -> int:
+    """Return a descriptor of a directory that is this user's alone, reached by no link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    remedy = "remove it, or set XDG_RUNTIME_DIR to a directory of your own"
+    try:
+        descriptor = os.open(directory, flags)
+    except (NotADirectoryError, PermissionError) as problem:  # a link is the first
+        raise PermissionError(
+            f"{directory} must be a directory of this user, with mode 0700, and no link: {remedy}"
+        ) from problem
+    found = os.fstat(descriptor)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        os.close(descriptor)
+        raise PermissionError(
+            f"{directory} must be of this user, with mode 0700; it is of user {found.st_uid}, "
+            f"with mode {stat.S_IMODE(found.st_mode):04o}: {remedy}"
+        )
+    return descriptor
+
+
+def _address(directory: int, path: Path) -> str:
+    """Return an address of the socket in the directory that was opened, whatever it is called."""
+    here = Path(f"/proc/self/fd/{directory}")
+    return str(here / path.name) if here.exists() else str(path)
+
+
+def _is_same_user(peer: socket.socket) -> bool:
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     return bool(uid == os.geteuid())
 

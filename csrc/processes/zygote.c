@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3, READY = 4 };
+enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3, READY = 4, LOST = 5 };
 
 struct order {
     uint64_t serial;
@@ -30,7 +30,7 @@ struct order {
 struct news {
     uint64_t serial;
     int32_t kind;
-    int32_t pid; /* of one that was not started: errno */
+    int32_t pid; /* of one that was not started: errno; of what was lost of stderr: bytes */
     int32_t wait_status;
     uint32_t text_length;
     char text[AIONIF_STDERR];
@@ -39,6 +39,7 @@ struct news {
 static int zygote = -1;
 static bool ready; /* it has said so; orders may be sent before */
 static bool stillborn;
+static uint64_t stderr_lost;
 static int64_t due_ns; /* by when it is to be ready */
 static int ears = -1;  /* an epoll of the zygote's socket and the workers' bells */
 
@@ -93,6 +94,13 @@ static void lose_zygote(void) {
         }
     }
     aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, stillborn, 0, NULL, "");
+}
+
+uint64_t aionif_stderr_lost(void) {
+    aionif__lock();
+    uint64_t lost = stderr_lost;
+    aionif__unlock();
+    return lost;
 }
 
 bool aionif__zygote_lost(void) { return zygote < 0; }
@@ -189,6 +197,9 @@ static void take_news(struct news *news, size_t length, int descriptor) {
     struct aionif__worker *worker = find(news->serial);
     struct aionif__process *process = worker ? aionif__process_of(worker) : NULL;
     ready |= news->kind == READY;
+    if (news->kind == LOST) {
+        stderr_lost += (uint64_t)news->pid; /* not logged: a log may go to that very stderr */
+    }
     if (!process) {
         if (descriptor >= 0) {
             close(descriptor);
