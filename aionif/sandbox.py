@@ -51,6 +51,7 @@ class Sandbox:
     namespaces, required_namespaces: entered where the kernel lets us, and those that must be.
     stderr: what becomes of a worker's: "report" keeps the end of it for crash reports, "pass"
         passes it on to the program's as well.
+    environment: names of variables that workers have besides harmless ones.
 
     Raises:
         NifArgumentError: a name or path is wrong, or two parts contradict each other.
@@ -68,6 +69,7 @@ class Sandbox:
     namespaces: frozenset[Namespace] = frozenset()
     required_namespaces: frozenset[Namespace] = frozenset()
     stderr: Stderr = "report"
+    environment: tuple[str, ...] = ()
 
     # ---- profiles ----
 
@@ -121,6 +123,10 @@ class Sandbox:
     def allow_fork(self) -> Self:
         """Allow child processes, though not other programs."""
         return self._with("fork")
+
+    def allow_environment(self, *names: str) -> Self:
+        """Let workers have these environment variables, as the program has them by then."""
+        return replace(self, environment=(*self.environment, *names))
 
     def allow_stderr(self) -> Self:
         """Pass on what workers write to stderr: in lines, with their ids, and escaped."""
@@ -179,6 +185,8 @@ class Sandbox:
         check_choice("profile", self.profile, tuple(PROFILES))
         check_choice("mode", self.mode, _MODES)
         check_choice("stderr", self.stderr, ("report", "pass"))
+        for variable in self.environment:
+            _check_variable(variable)
         if not isinstance(self.limits, NifLimits):
             raise _wrong(
                 "limits", self.limits, "is not a NifLimits", "Write limits=NifLimits(...)."
@@ -200,6 +208,7 @@ class Sandbox:
             ("allow_syscalls", sorted(self.syscalls)),
             ("deny_syscalls", sorted(self.denied)),
             ("with_namespaces", sorted(self.namespaces - self.required_namespaces)),
+            ("allow_environment", self.environment),
         ):
             calls += [f"{method}({', '.join(map(repr, given))})"] if given else []
         if self.required_namespaces:
@@ -226,6 +235,12 @@ _ESSENTIALS: tuple[tuple[GrantName, str, str | None], ...] = (
     ("writing", "openat", "file_size"),
     ("files", "openat", None),
 )
+
+
+def _check_variable(name: object) -> None:
+    if not isinstance(name, str) or not name or not {"=", "\0"}.isdisjoint(name):
+        problem = "is not the name of an environment variable"
+        raise _wrong("allow_environment", name, problem, "Write its name alone.")
 
 
 def _check_contradictions(sandbox: Sandbox) -> None:

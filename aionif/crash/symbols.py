@@ -14,7 +14,10 @@ Guarantees.
   a build id cannot be checked; the file at its path is taken to be the one that was loaded.)
 - Nothing raises on account of a frame, a file or a tool. A tool that fails is logged as
   `symbolise_failed`, and the names of the symbol table are used.
-- Bounded: 10 seconds of tool time for one request, a fixed number of answers kept.
+- Bounded: 10 seconds of tool time for one request, a fixed number of answers kept. A tool has
+  limits of memory, CPU time and what it may write, set before it is told any address; it has no
+  seal, and runs with the program's rights. So only files that this process has loaded itself may
+  be named to it: a report of a sealed worker names no others.
 
 Not done. Nothing is fetched from a debuginfod server: that a crash report sends build ids over the
 network, and waits for an answer, must not come as a surprise. The DWARF is not read in Python: it
@@ -36,11 +39,13 @@ import ctypes
 import functools
 import os
 import re
+import resource
 import shutil
 import stat
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -56,6 +61,12 @@ if TYPE_CHECKING:
 __all__ = ("build_id", "symbolise")
 
 _TOOL_SECONDS = 10.0
+_TOOL_LIMITS = (
+    (resource.RLIMIT_AS, 8 << 30),  # bytes
+    (resource.RLIMIT_CPU, int(_TOOL_SECONDS)),
+    (resource.RLIMIT_FSIZE, 1 << 20),  # bytes; it has nothing to write
+    (resource.RLIMIT_CORE, 0),
+)
 _CACHE_SIZE = 4096  # locations; about 1 KiB each with inlined calls
 _MANGLED_LIMIT = 16 << 10  # characters; the demangler recurses on its input
 
@@ -210,18 +221,33 @@ def _run(command: list[str], addresses: list[int], deadline: float) -> dict[int,
     if seconds <= 0:
         raise subprocess.TimeoutExpired(command, _TOOL_SECONDS)
     environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
-    output = subprocess.run(  # noqa: S603 - no shell; the addresses go to its stdin
+    with subprocess.Popen(  # noqa: S603 - no shell; the addresses go to its stdin
         command,
-        input="".join(f"{address:#x}\n" for address in addresses).encode(),
-        capture_output=True,
-        timeout=seconds,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=environment | {"LC_ALL": "C"},
-        check=True,
-    ).stdout
+    ) as tool:
+        try:
+            _limit(tool.pid)
+            wanted = "".join(f"{address:#x}\n" for address in addresses).encode()
+            output, errors = tool.communicate(wanted, timeout=seconds)
+        except BaseException:
+            tool.kill()
+            raise
+    if tool.returncode:
+        raise subprocess.CalledProcessError(tool.returncode, command, output, errors)
     answers = list(_parsed(output.decode(errors="replace")))
     if len(answers) != len(addresses):
         raise ValueError(f"{len(answers)} answers for {len(addresses)} addresses")
     return dict(zip(addresses, answers, strict=True))
+
+
+def _limit(pid: int) -> None:
+    """Bound what a tool may use: a library's debug information can be anything."""
+    for limit, most in _TOOL_LIMITS:
+        with suppress(OSError, ValueError):  # it has ended, or has less
+            resource.prlimit(pid, limit, (most, most))
 
 
 _ADDRESS_LINE = re.compile(r"0x[0-9a-fA-F]+")

@@ -287,6 +287,7 @@ def _work(  # noqa: PLR0913, PLR0917 - what the order came with
         content = os.pread(file.fileno(), os.fstat(setup).st_size, 0)
     _, told, seal = content.split(b"\n", 2)  # the first is the zygote's
     wanted = json.loads(told)
+    _take_environment(wanted["environment"])
     runner = _make_runner(core, reply, wanted)
     child = ffi.new(
         "struct aionif_child *",
@@ -309,6 +310,13 @@ def _work(  # noqa: PLR0913, PLR0917 - what the order came with
     if not _seal(core, seal):
         return 1
     return int(lib.aionif_child_serve())
+
+
+def _take_environment(given: dict[str, str]) -> None:
+    """Have the variables that the zygote was started without."""
+    for name, value in given.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _prepare(wanted: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aionif.process.environment import of_worker
 from aionif.sealing.seal import compile_worker_seal
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Setup:
         worker's alone.
         """
         told = dict(self.python)
+        if policy.sandbox is not None:  # who has it may speak to the program's managers
+            told.pop("authkey", None)
         here = Path(__file__)
         main = dict(self.main).get("path")
         document = {
@@ -46,6 +49,7 @@ class Setup:
             "plain": str(here.with_name("plain.py")),
             "main": dict(self.main),
             "python": told,
+            "environment": of_worker(policy.sandbox),
         }
         seal = compile_worker_seal(policy, *([main] if main else []))
         return b"\n".join((_way(policy), json.dumps(document).encode(), seal))

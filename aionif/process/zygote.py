@@ -1,7 +1,8 @@
 """Starting the zygote: one for the process, at the first use of the process tier, until the end.
 
-It is started by exec, so it holds nothing of this process: no thread's lock, no socket, no secret
-beyond the environment. It is a process group of its own, as Ctrl-C is meant for this process.
+It is started by exec, so it holds nothing of this process: no thread's lock, no socket, no secret.
+Of the environment it has what is harmless (`environment`). It is a process group of its own, as
+Ctrl-C is meant for this process.
 
 Nobody waits for its start: orders reach it when it comes to read them. So a start that fails is
 noticed later, by the core; calls that wait then end, and `problem` tells them why, from what the
@@ -26,6 +27,7 @@ from aionif.core import native
 from aionif.core.native import ffi, lib
 from aionif.errors import NifRejected
 from aionif.memory.window import reserve
+from aionif.process.environment import of_zygote
 from aionif.system.shortage import explain
 
 __all__ = ("ensure", "is_visible", "lack", "last_words", "problem", "revive")
@@ -207,7 +209,7 @@ def _spawn(window: int, connection: int, catalog: int) -> int:
         return os.posix_spawn(
             sys.executable,
             _arguments(window),
-            os.environ,
+            of_zygote(),
             file_actions=actions,
             setpgroup=0,
             setsigmask=(),

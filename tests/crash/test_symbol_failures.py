@@ -188,6 +188,20 @@ def test_a_failing_tool_is_logged_and_names_are_still_found(
         assert symbolise_one(frame).file is not None, "a failure must not be kept"
 
 
+def test_a_tool_has_limits_by_the_time_it_is_told_what_to_look_up(
+    frame: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(symbols_module, "_TOOLS", symbols_module._TOOLS[:1])
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    warned: list[str] = []
+    monkeypatch.setattr(symbols_module, "warn", lambda _event, **of: warned.append(of["reason"]))
+    fake_tool(tmp_path, "addr2line", "read address; exit $(ulimit -t)")
+    symbolise_one(frame)
+    fake_tool(tmp_path, "addr2line", "read address; exit $(($(ulimit -v) / 1048576))")
+    symbolise_one(frame)
+    assert ["exit status 10" in warned[0], "exit status 8" in warned[1]] == [True, True], warned
+
+
 def test_the_other_tool_is_asked_when_one_fails(
     frame: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

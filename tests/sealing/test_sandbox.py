@@ -83,6 +83,7 @@ def test_every_weakening_says_so_in_its_name() -> None:
             "allow_fork",
             "allow_threads",
             "allow_executable_memory",
+            "allow_stderr",
         }
         start = Sandbox.compute().allow_read("/lib")
         weaker = getattr(start, name)(*([] if takes_none else argument))

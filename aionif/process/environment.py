@@ -1,0 +1,46 @@
+"""Which of the program's environment variables a worker process has.
+
+The zygote is started with the variables below and no others: secrets are commonly passed in the
+environment, and what was once in a process's memory stays there for its forks. A sealed worker has
+these, and those that its policy names. A worker that is not sealed runs the user's own code: it is
+given the whole environment, by its own setup, which the zygote does not read.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aionif.sandbox import Sandbox
+
+__all__ = ("of_worker", "of_zygote")
+
+# What the loader, the C library, numeric and language runtimes and the interpreter look at.
+_NAMES = frozenset(
+    (  # noqa: SIM905 - as a list it would say no more
+        "PATH HOME TMPDIR LANG LANGUAGE LOCPATH LOCALE_ARCHIVE GCONV_PATH TZ TZDIR TERM "
+        "GLIBC_TUNABLES RUST_BACKTRACE RUST_LIB_BACKTRACE VIRTUAL_ENV"
+    ).split()
+)
+_BEGINNINGS = (
+    "LC_", "LD_", "MALLOC_", "PYTHON", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_",
+    "NUMEXPR_", "COVERAGE_",
+)  # fmt: skip
+_ENDS = ("SAN_OPTIONS",)
+
+
+def of_zygote() -> dict[str, str]:
+    """Return what the zygote is started with."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _NAMES or name.startswith(_BEGINNINGS) or name.endswith(_ENDS)
+    }
+
+
+def of_worker(sandbox: Sandbox | None) -> dict[str, str]:
+    """Return what a worker is given besides."""
+    if sandbox is None:
+        return dict(os.environ)
+    return {name: os.environ[name] for name in sandbox.environment if name in os.environ}
