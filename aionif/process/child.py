@@ -264,15 +264,15 @@ def _stand_in_for_the_parent() -> None:
 
 
 def _close_all_but(kept: list[int]) -> None:
-    """Close all but these and 0 to 2.
-
-    Those that are open, and not a range: `os.closerange` of a Python that was built with a glibc
-    before 2.34 makes a system call for each number, which takes some tenths of a second.
-    """
+    """Close all but these and 0 to 2."""
+    # Not by ranges, if it can be helped: a Python that was built with a glibc before 2.34 makes a
+    # system call for each number of one, which takes some tenths of a second.
     try:
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - pathlib is heavy
     except OSError:  # no /proc here
-        numbers = list(range(1 << 20))
+        for low, high in zip((2, *sorted(kept)), (*sorted(kept), 1 << 20), strict=True):
+            os.closerange(low + 1, high)
+        return
     for descriptor in numbers:
         if descriptor > 2 and descriptor not in kept:  # noqa: PLR2004 - stderr
             with suppress(OSError):  # the one by which the others were listed
