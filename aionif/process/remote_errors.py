@@ -13,6 +13,7 @@ import builtins
 from typing import Any
 
 from aionif.errors import NifRemoteError
+from aionif.system.escape import printable
 
 __all__ = ("RemoteTraceback", "rebuild")
 
@@ -42,7 +43,8 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is the cause of one, not on
         self.text = text
 
     def __str__(self) -> str:
-        return f'\n"""\n{self.text}"""'
+        shown = printable(self.text, keep="\n\t")
+        return f'\n"""\n{shown}"""'
 
 
 def rebuild(name: object, said: object, traceback: str, where: dict[str, Any]) -> Exception:

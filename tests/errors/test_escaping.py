@@ -11,6 +11,7 @@ import structlog
 
 from aionif import NifArgumentError, NifError, NifExit, NifPanic, NifSignal, log
 from aionif.errors import CrashReport, Frame, Inlined
+from aionif.process.remote_errors import RemoteTraceback
 from aionif.supervision.errors import describe
 from aionif.system.escape import one_line, printable
 
@@ -67,6 +68,12 @@ def test_a_report_is_shown_without_control_characters() -> None:
     lines = shown.render().splitlines()
     assert [line for line in lines if line.startswith("admin")] == []
     assert "  | admin logged in" in lines, "stderr keeps its lines, marked as such"
+
+
+def test_a_traceback_of_a_worker_has_lines_and_no_controls() -> None:
+    shown = str(RemoteTraceback(f"Traceback:\n\tFile {EVIL}"))
+    assert "Traceback:\n\tFile" in shown
+    assert is_plain(shown, keep="\n\t")
 
 
 def test_attributes_keep_the_text_as_it_is() -> None:
