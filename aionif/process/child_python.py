@@ -80,12 +80,14 @@ def _load_alone(name: str, wanted: dict[str, Any]) -> Any:
 
 
 def _read(memory: Any) -> Any:
-    return _message.read(memory, _find if _main else None)
+    return _message.read(memory, _find)
 
 
 def _find(module: str, name: str) -> Any:
-    """Return a global of the parent's main module; None: it is another module's."""
-    if module not in ("__main__", _MAIN):
+    """Return a global of the parent's main module, or of this one; None: it is another module's."""
+    if module == __name__:  # the package it is said to be in may not be there to import
+        return globals()[name]
+    if not _main or module not in ("__main__", _MAIN):
         return None
     # Not by its name alone: multiprocessing, where it is imported first, gives that to `_child`.
     if getattr(sys.modules.get(_MAIN), "__name__", None) != _MAIN:

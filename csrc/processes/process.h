@@ -38,7 +38,8 @@ struct aionif__process {
 struct aionif__tier {
     struct aionif__worker *spare;     /* stands ready to replace one */
     int64_t spare_due_ns;             /* when the next one is to be started */
-    uint32_t failed_starts;           /* in a row */
+    uint32_t failed_starts;           /* in a row, weighed by what they say of the setup */
+    int64_t failing_since_ns;         /* when the first of them was; 0: there was none */
     char problem[AIONIF_TEXT];        /* what the last of them said */
     int seal_state;                   /* enum aionif_seal_state */
     struct aionif_seal_result sealed; /* what its workers say of their seal */

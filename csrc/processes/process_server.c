@@ -31,6 +31,7 @@
 #include <sys/wait.h>
 
 #define SPARE_RETRY_NS ((int64_t)1000000000)
+#define STORM_NS ((int64_t)5000000000)
 
 static bool open_tier(struct aionif_pool *pool) {
     pool->own = calloc(1, sizeof(struct aionif__tier));
@@ -114,9 +115,12 @@ static bool some_have_served(const struct aionif_pool *pool) {
 static void note_failed_start(struct aionif_pool *pool, const struct aionif__process *process) {
     enum { MOST = 48, BY_ITSELF = 16, KILLED = 1 };
     struct aionif__tier *tier = aionif__tier_of(pool);
+    int64_t now = aionif__now_ns();
+    tier->failing_since_ns = tier->failing_since_ns ? tier->failing_since_ns : now;
+    bool storm = now - tier->failing_since_ns < STORM_NS; /* of somebody's signals: it will pass */
     bool killed = WIFSIGNALED(process->wait_status) && WTERMSIG(process->wait_status) == SIGKILL;
     bool stillborn = aionif__zygote_stillborn();
-    tier->failed_starts += stillborn ? MOST : killed ? KILLED : BY_ITSELF;
+    tier->failed_starts += stillborn ? MOST : !killed ? BY_ITSELF : storm ? 0 : KILLED;
     aionif__take_sealed(pool, process);
     if (tier->failed_starts < MOST || some_have_served(pool)) {
         return;
@@ -224,6 +228,7 @@ static void replace(struct aionif_pool *pool) {
         aionif__note_unfiltered(pool, worker);
         if (atomic_load(&worker->lane->tid)) {
             aionif__tier_of(pool)->failed_starts = 0;
+            aionif__tier_of(pool)->failing_since_ns = 0;
             aionif__take_sealed(pool, aionif__process_of(worker));
         }
         if (is_to_leave(worker)) {
