@@ -24,7 +24,7 @@ _LEAST = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NifLimits:
-    """What one worker process may use. None: no limit of ours; in a sandbox, that of SEALED_LIMITS.
+    """What one worker process may use. None: no limit of ours, but for those a sandbox sets.
 
     address_space: bytes, over what the worker has mapped before its first call.
     resident_memory: bytes of its own in memory, and of what it shares with this process (its lane,
@@ -38,6 +38,9 @@ class NifLimits:
 
     result_size: bytes of one result of a Python callable, as it travels; of plain data also of the
         memory that it takes here, about. What is larger is not read. 64 MiB in a sandbox.
+
+    Where none is given, a sandbox limits resident_memory to 1 GiB, cpu_time to 60 s, open_files to
+    256, file_size to 64 MiB and result_size to 64 MiB.
 
     resident_memory, cpu_time and result_size are watched by the parent of a worker, so
     `seal_process` refuses them.
