@@ -378,10 +378,11 @@ void aionif_child_warm(void);                             /* loads what the cata
 /* The last thing before it serves: the filter for exit(), then the seal, if there is one. 1: sealed. */
 int aionif_child_seal(const struct aionif_seal *seal, struct aionif_seal_result *out);
 /* A large result. `room` waits until the last one was read, and returns where this one goes: an
- * address; AIONIF_REPLY_FILE: the file it was given; 0: it is larger than results may be. `lend` says
+ * address; AIONIF_REPLY_FILE: the file it was given; AIONIF_REPLY_BUSY: nobody read the last one in
+ * time; 0: it is larger than results may be. `lend` says
  * that it is written. */
-enum aionif_reply_places { AIONIF_REPLY_FILE = 1 };
-uint64_t aionif_child_room(uint64_t size);
+enum aionif_reply_places { AIONIF_REPLY_FILE = 1, AIONIF_REPLY_BUSY = 2 };
+uint64_t aionif_child_room(uint64_t size, int64_t within_ns);
 void aionif_child_lend(void);
 int aionif_child_serve(void); /* until told to stop; never returns after a crash */
 

@@ -224,7 +224,7 @@ def lend(at_once: bool) -> bytes:
     def lie(core: Any, *_reply: Any) -> int:
         side._send = real
         if not at_once:
-            core.lib.aionif_child_room(1)
+            core.lib.aionif_child_room(1, 1 << 40)
         core.lib.aionif_child_lend()
         return int(side.ELSEWHERE)
 
@@ -235,5 +235,10 @@ def lend(at_once: bool) -> bytes:
 def reply_memory() -> bytes:
     """Return what lies where the next large result would be written."""
     core: Any = sys.modules["aionif._core"]
-    place = core.lib.aionif_child_room(1)
+    place = core.lib.aionif_child_room(1, 1 << 40)
     return bytes(core.ffi.buffer(core.ffi.cast("char *", place), 1 << 16))
+
+
+def be_impatient(seconds: float) -> None:
+    side: Any = sys.modules["aionif.process.child_python"]
+    side._PATIENCE = seconds

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ("prepare", "run", "run_each", "warm")
 
+_PATIENCE = 60.0  # seconds until the last large result is taken for one that nobody will read
 ERROR, ELSEWHERE = 1 << 61, 1 << 62  # in what `run` returns
 PLAIN = 1 << 63  # in the length that it is given: the reply must not be a pickle
 _MAIN = "__mp_main__"
@@ -247,14 +248,18 @@ def _send(core: Any, file: int, side: type[_Pickled], message: Any, reply: int) 
     room = lib.AIONIF_BLOCK - head
     kind = 0
     if message.size > room:
-        place = lib.aionif_child_room(message.size)
-        if place:
+        place = lib.aionif_child_room(message.size, int(_PATIENCE * 1e9))
+        if place == lib.AIONIF_REPLY_BUSY:
+            problem = "busy"
+        elif not place:
+            problem = "too large"
+        else:
             if place == lib.AIONIF_REPLY_FILE:
                 message.write_file(file)
             else:
                 message.write(ffi.buffer(ffi.cast("char *", place), message.size))
             lib.aionif_child_lend()
             return ELSEWHERE
-        kind, message = ERROR, side.of(("too large", message.size, ""))
+        kind, message = ERROR, side.of((problem, message.size, ""))
     message.write(ffi.buffer(ffi.cast("char *", reply + head), room))
     return kind | int(head + message.size)

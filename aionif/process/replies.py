@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionif.core.native import ffi, lib
 from aionif.crash.report import CrashReport
-from aionif.errors import NifArgumentError, NifError, NifExit, NifLimitExceeded
+from aionif.errors import NifArgumentError, NifError, NifExit, NifLimitExceeded, NifRejected
 from aionif.memory.arena import HEADER, SIZE
 from aionif.process import message
 from aionif.process.packed import Later
@@ -182,6 +182,12 @@ def _raise(  # noqa: PLR0913, PLR0917 - what came, and whose it is
     if kind == "too large":
         most = policy.limits.result_size
         raise NifLimitExceeded(limit="result_size", allowed=most, **_where(plan))
+    if kind == "busy":
+        raise NifRejected(
+            reason="its result is large, and nobody has read the last such result of its worker",
+            remedy="Close executors before their loop stops, or give each loop one of its own.",
+            **_where(plan),
+        )
     if kind == "exit" and isinstance(what, int) and abs(what) < _MOST_STATUS:
         report = CrashReport(message=f"sys.exit({what})")
         raise NifExit(status=what, report=report, **_where(plan)) from cause

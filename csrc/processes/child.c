@@ -31,6 +31,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct aionif__catalog *catalog;
@@ -117,13 +118,20 @@ static bool take_grant(void) {
 
 /* ---- large results ---- */
 
-uint64_t aionif_child_room(uint64_t size) {
+/* Whoever should read the last one may never run again: a loop that was stopped and not closed. */
+uint64_t aionif_child_room(uint64_t size, int64_t within_ns) {
+    int64_t until = aionif__now_ns() + within_ns;
     uint64_t most = segment->settings.result_room;
     if (most && size > most) {
         return 0;
     }
     while (atomic_load(&segment->lent)) {
-        syscall(SYS_futex, &segment->lent, FUTEX_WAIT, 1, NULL, NULL, 0);
+        int64_t left = until - aionif__now_ns();
+        if (left <= 0) {
+            return AIONIF_REPLY_BUSY;
+        }
+        struct timespec most = {left / 1000000000, left % 1000000000};
+        syscall(SYS_futex, &segment->lent, FUTEX_WAIT, 1, &most, NULL, 0);
     }
     return reply ? (uintptr_t)reply : AIONIF_REPLY_FILE;
 }

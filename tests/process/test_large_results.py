@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,10 +17,12 @@ from aionif import (
     NifExecutor,
     NifLimits,
     NifPolicy,
+    NifRejected,
     NifTimeout,
     NifWorkerLost,
     Sandbox,
 )
+from aionif.core.native import lib
 from aionif.process import replies as parent_side
 from tests import remote
 from tests.support import gather, holdings, run_on
@@ -139,6 +142,31 @@ def test_a_worker_that_does_not_wait_for_its_turn_is_killed(
         assert executor.statistics().restarts["misbehaved"] >= 1
 
     with_one_worker(main)
+
+
+@POLICIES
+def test_one_that_nobody_reads_holds_up_no_other_for_ever(
+    policy: NifPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the loop that it is for was stopped for good, and another uses the executor."""
+    kept: list[Any] = []
+    descriptor = lib.aionif_reply_descriptor
+    reading = SimpleNamespace(
+        aionif_reply_descriptor=descriptor, aionif_reply_give_back=kept.append
+    )
+    monkeypatch.setattr(parent_side, "lib", reading)
+
+    async def main(executor: NifExecutor) -> None:
+        await executor.execute_nif(remote.be_impatient, 0.2)
+        assert len(await executor.execute_nif(remote.filled, LARGE)) == LARGE
+        with pytest.raises(NifRejected, match="nobody has read"):
+            await executor.execute_nif(remote.filled, LARGE)
+        assert await executor.execute_nif(abs, -1) == 1
+        monkeypatch.undo()
+        lib.aionif_reply_give_back(kept.pop())
+        assert len(await executor.execute_nif(remote.filled, LARGE)) == LARGE
+
+    with_one_worker(main, policy)
 
 
 def test_a_result_outlives_its_worker() -> None:
