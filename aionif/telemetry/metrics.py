@@ -74,6 +74,11 @@ class NifCollector(Collector):
             "Children that supervisors have restarted.",
             value=registry.supervisor_restarts(),
         )
+        yield CounterMetricFamily(
+            "aionif_worker_stderr_dropped_bytes",
+            "Bytes that worker processes wrote to stderr and that nobody read.",
+            value=lib.aionif_stderr_lost(),
+        )
 
     def _histogram(
         self, by_name: Mapping[str, Totals], name: str, text: str, of: str

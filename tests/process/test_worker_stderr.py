@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from aionif import NifCrash, NifExecutor, NifPolicy, Sandbox
+from aionif.telemetry.metrics import NifCollector
 from tests.support import _IMPORT_AND_CALL, DEADLINE, run_on
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def speak_and_go_on() -> None:
             while not executor.statistics().stderr_dropped:
                 await executor.execute_nif(pow, 2, 5)
                 await anyio.sleep(0.05)
+        before = executor.statistics().stderr_dropped
+        [family] = [found for found in NifCollector().collect() if "stderr" in found.name]
+        assert 0 < before <= family.samples[0].value <= executor.statistics().stderr_dropped
 
     in_executor(main, max_workers=1)
     print("all well")

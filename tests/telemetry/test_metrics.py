@@ -39,6 +39,7 @@ NAMES_AND_LABELS = {
     "aionif_supervisor_restarts_total": set(),
     "aionif_breakers": {"pool", "function", "state"},
     "aionif_breaker_openings_total": {"pool", "function"},
+    "aionif_worker_stderr_dropped_bytes_total": set(),
     "aionif_tainted": set(),
     "aionif_workers_retired": set(),
     "aionif_workers_abandoned": set(),
