@@ -236,7 +236,8 @@ enum aionif_seal_sizes {
     AIONIF_SEAL_TEXT = 16384, /* of all paths, each with its NUL */
     AIONIF_SEAL_LIMITS = 4,
     AIONIF_SEAL_NOTES = 16,
-    AIONIF_SEAL_MARK = 0x0a11, /* SECCOMP_RET_DATA of a seal's filter */
+    AIONIF_SEAL_MARK = 0x0a11,  /* SECCOMP_RET_DATA of a seal's filter: denied */
+    AIONIF_SEAL_FSTAT = 0x0a12, /* likewise: newfstatat(), to be answered as fstat() is */
 };
 
 /* What a seal is made of, in the order in which it is applied; bits. */

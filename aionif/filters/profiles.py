@@ -17,9 +17,10 @@ What no grant allows is answered in one of four ways:
 - The end of the process, for calls through another machine's entry (`aionif/filters/bpf.py`).
 
 No filter can follow a pointer: paths are left to Landlock, and what can't be told apart without
-the memory behind a pointer is not granted. `newfstatat` and `statx` with AT_EMPTY_PATH are
-`fstat` to the C library, but a hostile caller may pass a path as well: it can then learn of a
-file's existence and size, not open it.
+the memory behind a pointer is not granted. `newfstatat` with AT_EMPTY_PATH is `fstat` to some C
+libraries, but a hostile caller may pass a path as well. So it is trapped, with a mark of its own,
+and the core's handler calls `fstat` in its place (`csrc/faults/fstat.c`). `statx` is answered as
+on kernels that do not have it, where all fall back on the others.
 """
 
 from __future__ import annotations
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
     from aionif.filters.bpf import Instruction
     from aionif.system.processor import Machine
 
-__all__ = ("GRANTS", "MARK", "NEEDED", "PROFILES", "Grant", "GrantName", "program_of")
+__all__ = ("FSTAT", "GRANTS", "MARK", "NEEDED", "PROFILES", "Grant", "GrantName", "program_of")
 
 MARK = 0x0A11
 """What si_errno says of a trap of these filters; AIONIF_SEAL_MARK of the core."""
+
+FSTAT = trap(0x0A12)
+"""The outcome of `newfstatat` without a path, which the handler answers; AIONIF_SEAL_FSTAT."""
 
 GrantName = Literal[
     "base", "files", "code", "events", "threads", "writing", "network", "fork", "exec", "jit"
@@ -149,14 +153,14 @@ _BASE = Grant(
         "prctl": _one_of(0, 2, 3, 15, 16, 21, 23, 39, 0x53564D41),
         # DUPFD GETFD SETFD GETFL SETFL DUPFD_CLOEXEC; not SETOWN, which aims signals at others
         "fcntl": _one_of(1, 0, 1, 2, 3, 4, 1030),
-        "newfstatat": _only(_with(3, _AT_EMPTY_PATH)),
-        "statx": _only(_with(2, _AT_EMPTY_PATH)),
+        "newfstatat": (Clause(FSTAT, (_with(3, _AT_EMPTY_PATH),)),),
     },
     {
         "fork": errno(EPERM),
         "vfork": errno(EPERM),
         "clone3": errno(ENOSYS),
         "openat2": errno(ENOSYS),
+        "statx": errno(ENOSYS),
         "ioctl": errno(ENOTTY),
         "arch_prctl": errno(EINVAL),
         **dict.fromkeys(_ON_CLOCKS, errno(EINVAL)),
@@ -166,7 +170,7 @@ _BASE = Grant(
         **_all(
             errno(EACCES),
             """
-            open openat creat stat lstat newfstatat statx access faccessat faccessat2
+            open openat creat stat lstat newfstatat access faccessat faccessat2
             readlink readlinkat getcwd chdir fchdir statfs
             mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
             symlink symlinkat truncate mknod mknodat

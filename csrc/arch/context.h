@@ -8,6 +8,13 @@
 #ifndef AIONIF_ARCH_CONTEXT_H
 #define AIONIF_ARCH_CONTEXT_H
 #include "arch/invoke.h"
+
+#include <signal.h>
+
+#ifndef SYS_SECCOMP
+#define SYS_SECCOMP 1 /* si_code of a SIGSYS that a filter raised */
+#endif
+
 #if defined(__x86_64__)
 #include "arch/context_x86_64.h"
 #else

@@ -87,8 +87,8 @@ static inline bool context_raised_self(const ucontext_t *context, int sig, pid_t
     return sent || (may_block && unblocked);
 }
 
-static inline uint64_t context_syscall_argument(const ucontext_t *context) {
-    return context->uc_mcontext.regs[0];
+static inline uint64_t context_syscall_argument(const ucontext_t *context, int index) {
+    return context->uc_mcontext.regs[index];
 }
 
 static inline void context_syscall_return(ucontext_t *context, int64_t value) {

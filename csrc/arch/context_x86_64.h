@@ -67,8 +67,9 @@ static inline bool context_raised_self(const ucontext_t *context, int sig, pid_t
     return sent || (may_block && unblocked);
 }
 
-static inline uint64_t context_syscall_argument(const ucontext_t *context) {
-    return (uint64_t)context->uc_mcontext.gregs[REG_RDI];
+static inline uint64_t context_syscall_argument(const ucontext_t *context, int index) {
+    static const int order[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+    return (uint64_t)context->uc_mcontext.gregs[order[index]];
 }
 
 static inline void context_syscall_return(ucontext_t *context, int64_t value) {

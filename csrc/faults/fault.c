@@ -30,6 +30,7 @@
 #include "arch/context.h"
 #include "faults/chain.h"
 #include "faults/exits.h"
+#include "faults/fstat.h"
 #include "faults/modules.h"
 #include "faults/unwind.h"
 
@@ -39,10 +40,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef SYS_SECCOMP
-#define SYS_SECCOMP 1 /* si_code of a SIGSYS that a filter raised */
-#endif
 
 static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
 enum { FAULTS = sizeof faults / sizeof faults[0] };
@@ -176,7 +173,7 @@ static bool is_sealed_off(const siginfo_t *info) {
 
 static void finish_filtered(const siginfo_t *info, ucontext_t *context) {
     if (info->si_syscall == SYS_exit_group) {
-        aionif__exit_group((int)context_syscall_argument(context));
+        aionif__exit_group((int)context_syscall_argument(context, 0));
     }
     context_syscall_return(context, -EPERM);
 }
@@ -192,7 +189,7 @@ static int ending_of(struct aionif__thread *self, const siginfo_t *info,
         return AIONIF__DENIED;
     }
     self->failure.kind = AIONIF_EXIT;
-    self->failure.status = (int)context_syscall_argument(context);
+    self->failure.status = (int)context_syscall_argument(context, 0);
     return AIONIF__EXITED;
 }
 
@@ -207,6 +204,10 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
+    if (aionif__fstat_answer(info, context)) {
+        errno = error_number;
+        return;
+    }
     if (is_sealed_off(info) && on_denial) {
         on_denial(info->si_syscall);
     }

@@ -27,6 +27,7 @@ _SAME = ("EACCES", "EACCES")
 _NO_CHILD = ("EPERM", "EPERM")
 _BAD = ("EINVAL", "EINVAL")
 _MISSING = ("ENOSYS", "ENOSYS")
+_UNSEEN = ("EACCES", None)  # the python profile looks at files
 _FILE = b"/etc/passwd"
 _NEW = b"/tmp/aionif-must-not-appear"
 _HERE = -100  # AT_FDCWD
@@ -175,6 +176,41 @@ def _files() -> tuple[Attempt, ...]:
         Attempt("change an owner", "chown", (_FILE, 0, 0), *_SAME),
         Attempt("change times", "utimensat", (_HERE, _FILE, None, 0), *_SAME),
         Attempt("set an attribute", "setxattr", (_FILE, b"user.x", b"", 0, 0), *_SAME),
+        *_looks(),
         Attempt("change an open file's size", "ftruncate", (1, 0)),
         Attempt("open by handle", "open_by_handle_at", (0, _ZEROS, 0)),
+    )
+
+
+def _looks() -> tuple[Attempt, ...]:
+    """Whether a file exists, and how large it is, by all ways that name one."""
+    empty_path, only_a_path = 0x1000, 0o10000000
+    return (
+        Attempt("look at a file", "newfstatat", (_HERE, _FILE, _ZEROS, 0), *_UNSEEN),
+        Attempt("as if by descriptor", "newfstatat", (_HERE, _FILE, _ZEROS, empty_path), *_UNSEEN),
+        Attempt("from a descriptor", "newfstatat", (0, _FILE[1:], _ZEROS, empty_path), *_UNSEEN),
+        Attempt("look the old way", "stat", (_FILE, _ZEROS), *_UNSEEN),
+        Attempt("look at a link", "lstat", (b"/proc/self/exe", _ZEROS), *_UNSEEN),
+        Attempt("look the new way", "statx", (_HERE, _FILE, 0, 0x7FF, _ZEROS), "ENOSYS", None),
+        Attempt(
+            "the new way, as if by descriptor",
+            "statx",
+            (_HERE, _FILE, empty_path, 0x7FF, _ZEROS),
+            "ENOSYS",
+            None,
+        ),
+        Attempt("ask for access", "access", (_FILE, 0), *_UNSEEN),
+        Attempt("ask for access from here", "faccessat", (_HERE, _FILE, 0), *_UNSEEN),
+        Attempt("ask with flags", "faccessat2", (_HERE, _FILE, 0, empty_path), *_UNSEEN),
+        Attempt("read a link", "readlink", (b"/proc/self/exe", _ZEROS, 4096), *_UNSEEN),
+        Attempt("read it from here", "readlinkat", (_HERE, b"/bin", _ZEROS, 4096), *_UNSEEN),
+        Attempt("open a path alone", "openat", (_HERE, _FILE, only_a_path), *_UNSEEN),
+        Attempt("look at its file system", "statfs", (_FILE, _ZEROS), *_UNSEEN),
+        Attempt("go to a directory", "chdir", (b"/etc",), *_UNSEEN),
+        Attempt("read an attribute", "getxattr", (_FILE, b"user.x", None, 0), *_SAME),
+        Attempt("list attributes", "listxattr", (_FILE, None, 0), *_SAME),
+        Attempt("get a handle", "name_to_handle_at", (_HERE, _FILE, _ZEROS, _ZEROS + 64, 0)),
+        Attempt("watch one file", "inotify_add_watch", (0, _FILE, 0x1)),
+        Attempt("mark one file", "fanotify_mark", (0, 1, 0x1, _HERE, _FILE)),
+        Attempt("clone a tree", "open_tree", (_HERE, _FILE, 0)),
     )

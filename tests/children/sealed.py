@@ -231,6 +231,31 @@ def denying() -> None:
     show(outcome("getdents64", None))
 
 
+def looking() -> None:
+    """What is open may be looked at, by whatever call the C library makes fstat() of."""
+    path, empty_path, buffer = b"", 0x1000, ctypes.create_string_buffer(256)
+    file = os.memfd_create("seen")
+    os.truncate(file, 12345)
+    seal(Sandbox.compute().allow_threads().allow_fork())
+    show(os.fstat(file).st_size)
+    for at, name in ((file, path), (file, None), (file, ctypes.c_void_p(16)), (99, path)):
+        show(outcome("newfstatat", ctypes.c_long(at), name, buffer, ctypes.c_long(empty_path)))
+    show(outcome("newfstatat", ctypes.c_long(file), path, None, ctypes.c_long(empty_path)))
+    sizes: list[int] = []
+    thread = threading.Thread(target=lambda: sizes.append(os.fstat(file).st_size))
+    thread.start()
+    thread.join()
+    show(*sizes)
+    child = os.fork()
+    if child == 0:
+        os._exit(os.fstat(file).st_size == 12345)
+    show(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    try:
+        os.stat("/etc/passwd")  # noqa: PTH116 - the call itself
+    except PermissionError:
+        show("refused")
+
+
 # ---- limits ----
 
 

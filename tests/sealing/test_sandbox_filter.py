@@ -29,7 +29,7 @@ from aionif.filters.bpf import (
     relocations,
     trap,
 )
-from aionif.filters.profiles import GRANTS, MARK, PROFILES, program_of
+from aionif.filters.profiles import FSTAT, GRANTS, MARK, PROFILES, program_of
 from aionif.filters.syscalls import LAST, name_of, numbers
 from tests.support import libseccomp
 from tests.support.libseccomp import PID, plain
@@ -268,10 +268,11 @@ def test_the_interpreter_refuses_what_it_does_not_know() -> None:
         evaluate([Instruction(0x07, 0)], Call(0))
 
 
-def test_the_mark_is_the_cores() -> None:
+def test_the_marks_are_the_cores() -> None:
     from aionif.core.native import lib
 
     assert lib.AIONIF_SEAL_MARK == MARK
+    assert trap(lib.AIONIF_SEAL_FSTAT) == FSTAT
 
 
 def test_machines_differ_where_they_should() -> None:

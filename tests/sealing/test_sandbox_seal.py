@@ -53,6 +53,23 @@ def test_outside_a_native_call_a_denial_is_fatal(act: str) -> None:
 # ---- what is allowed ----
 
 
+@landlocked
+def test_what_is_open_may_be_looked_at_and_no_path() -> None:
+    ending = run("looking")
+    assert ending.lines == [
+        "12345",
+        "done",
+        "done",
+        "EFAULT",
+        "EBADF",
+        "EFAULT",
+        "12345",
+        "1",
+        "refused",
+    ]
+    assert ending.status == 0
+
+
 @pytest.fixture
 def everyones() -> Iterator[Path]:
     """A directory that other users can read; pytest's own are closed to them."""
