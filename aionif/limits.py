@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from aionif.errors.checks import check_count, check_seconds
 
-__all__ = ("KEPT_BY_PARENT", "NO_LIMITS", "SEALED_LIMITS", "NifLimits")
+__all__ = ("KEPT_BY_PARENT", "NO_LIMITS", "SEALED_LIMITS", "SEALED_RUN_TIMEOUT", "NifLimits")
 
 KEPT_BY_PARENT = ("resident_memory", "cpu_time", "result_size")
 """The limits that no process can keep by itself."""
@@ -99,3 +99,6 @@ SEALED_LIMITS = NifLimits(
     result_size=64 * _MIB,
 )
 """Those of sealed workers where none is given."""
+
+SEALED_RUN_TIMEOUT = 60.0
+"""Seconds that a call without a timeout may run in a sealed worker, if its policy says nothing."""

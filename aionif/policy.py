@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from aionif.breaker import NifBreaker
 from aionif.errors import NifArgumentError
-from aionif.errors.checks import check_choice, check_count, check_seconds
+from aionif.errors.checks import check_choice, check_count, check_seconds, check_span
 from aionif.filters.syscalls import number_of
-from aionif.limits import NO_LIMITS, SEALED_LIMITS, NifLimits
+from aionif.limits import NO_LIMITS, SEALED_LIMITS, SEALED_RUN_TIMEOUT, NifLimits
 from aionif.sandbox import Sandbox
 
 __all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "check_tier")
@@ -69,6 +69,9 @@ class NifPolicy:
         two holds.
     sandbox: what worker processes may do. Only with isolation="process" or "auto", which then runs
         its functions in processes from the start. `deny_syscalls` adds to what it denies.
+    run_timeout: seconds that a call may run which was given no timeout of its own; its wait in the
+        queue does not count, and one that was given a timeout has that alone. None: 60 s in a
+        sandbox, else no limit; math.inf: no limit there either. Not for inline calls.
     slow_call: a call that runs longer than so many seconds is logged when it ends; None: none is.
     results: how results and exceptions of Python callables come from worker processes. "plain": as
         plain data, which can do nothing by being read: None, numbers, str, bytes, bytearray, tuple,
@@ -97,6 +100,7 @@ class NifPolicy:
     wake: float = 60e-6
     limits: NifLimits = NO_LIMITS
     sandbox: Sandbox | None = None
+    run_timeout: float | None = None
     slow_call: float | None = None
     results: Results = "auto"
     breaker: NifBreaker | None = None
@@ -117,6 +121,8 @@ class NifPolicy:
         check_seconds("wake", self.wake)
         if self.slow_call is not None:
             check_seconds("slow_call", self.slow_call)
+        if self.run_timeout is not None:
+            check_span("run_timeout", self.run_timeout)
         if not isinstance(self.limits, NifLimits):
             raise NifArgumentError(
                 argument="limits",
@@ -162,6 +168,8 @@ class NifPolicy:
         limits = self.limits.tightened(sandbox.limits).completed(SEALED_LIMITS)
         sandbox = replace(sandbox, limits=limits).deny_syscalls(*self.deny_syscalls)
         object.__setattr__(self, "limits", limits)
+        if self.run_timeout is None:
+            object.__setattr__(self, "run_timeout", SEALED_RUN_TIMEOUT)
         object.__setattr__(self, "sandbox", sandbox)
 
     def _check_denied(self) -> None:
@@ -209,6 +217,13 @@ def check_tier(policy: NifPolicy, isolation: Isolation) -> None:
             value=policy.sandbox,
             problem=f'seals processes, and isolation="{isolation}" runs calls in this one',
             remedy='Use an executor with isolation="process".',
+        )
+    if policy.run_timeout is not None and isolation == "inline":
+        raise NifArgumentError(
+            argument="run_timeout",
+            value=policy.run_timeout,
+            problem="is kept for calls on workers, and inline calls run in the caller's thread",
+            remedy="Give the call a timeout, or make it with execute_nif on threads or processes.",
         )
     if policy.breaker is not None and isolation == "inline":
         raise NifArgumentError(

@@ -134,6 +134,7 @@ struct aionif_target {
     struct aionif_strand *strand; /* calls of a strand run one at a time; may be NULL */
     struct aionif_series *series; /* where they are counted; may be NULL */
     int64_t slow_ns;              /* a call that ran longer is reported; 0: none is */
+    int64_t run_timeout_ns;       /* of a call without a timeout, from its start; 0: none */
     uint8_t on_timeout;           /* enum aionif_ending_policy */
     uint8_t on_cancel;
     uint8_t measure_stack;

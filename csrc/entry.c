@@ -87,6 +87,7 @@ static struct aionif__call *make_call(struct aionif__thread *self,
     call->strand = target->strand;
     call->series = target->series;
     call->slow_ns = target->slow_ns;
+    call->run_timeout_ns = target->run_timeout_ns;
     call->on_timeout = target->on_timeout;
     call->on_cancel = target->on_cancel;
     call->measure_stack = target->measure_stack;

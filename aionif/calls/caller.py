@@ -54,7 +54,8 @@ class Caller:
         """Call the native function `fn` with `args` on a worker and return its result.
 
         fn: a function of `aionif.load()`, of cffi (either mode) or of ctypes.
-        timeout: seconds from now, waiting in the queue included; None for no limit.
+        timeout: seconds from now, waiting in the queue included. None: no limit but the policy's
+            `run_timeout`, which a sandbox sets to 60 s; math.inf: no limit.
         policy: for this call alone, in place of the library's or the executor's.
 
         Raises:

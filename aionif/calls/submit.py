@@ -145,6 +145,7 @@ def _target_of(plan: Plan, policy: NifPolicy, pool: Any, strand: Any, series: An
             "strand": strand,
             "series": series,
             "slow_ns": nanoseconds(policy.slow_call) if policy.slow_call else 0,
+            "run_timeout_ns": 0 if policy.run_timeout is None else nanoseconds(policy.run_timeout),
             "on_timeout": ENDINGS.index(policy.on_timeout),
             "on_cancel": ENDINGS.index(policy.on_cancel),
             "measure_stack": policy.measure_stack,
@@ -274,6 +275,8 @@ def where(route: Route) -> dict[str, Any]:
 
 def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
     error, duration = error_of(call, route.plan, route.tier, timeout)
+    if isinstance(error, NifTimeout) and timeout is None:
+        error.timeout, error.is_default = _run_timeout(route), True
     if isinstance(error, NifLimitExceeded):
         error.allowed = getattr(route.policy.limits, error.limit)
     if isinstance(error, NifArgumentError) and route.policy.sandbox is not None:
@@ -290,10 +293,15 @@ def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
     if kind == lib.AIONIF_EVENT_QUEUE_TIMEOUT:
         return NifTimeout(timeout=timeout or 0.0, phase="queue", **where(route))
     if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
-        return NifTimeout(timeout=timeout or 0.0, phase="run", **where(route))
+        allowed = _run_timeout(route) if timeout is None else timeout
+        return NifTimeout(timeout=allowed, is_default=timeout is None, **where(route))
     if kind == lib.AIONIF_EVENT_UNSERVED:
         return _unserved(route)
     return NifClosed(resource=route.resource, **where(route))
+
+
+def _run_timeout(route: Route) -> float:
+    return route.policy.run_timeout or 0.0
 
 
 def _unserved(route: Route) -> NifError:

@@ -19,10 +19,12 @@ class NifTimeout(NifError, TimeoutError):
 
     timeout: what was allowed, in seconds.
     phase: "queue" if the call had not started and never will, "run" if it was running.
+    is_default: the call was given no timeout; this is `run_timeout` of its policy.
     """
 
     timeout: float
     phase: Literal["queue", "run"] = "run"
+    is_default: bool = False
 
     def _what(self) -> str:
         if self.phase == "queue":
@@ -32,6 +34,11 @@ class NifTimeout(NifError, TimeoutError):
     def _remedy(self) -> str:
         if self.phase == "queue":
             return "Raise timeout or max_workers, or make fewer calls at once."
+        if self.is_default:
+            return (
+                "It was given no timeout, so the policy's run_timeout held, which a sandbox sets "
+                "by itself: pass timeout=..., or NifPolicy(run_timeout=...); math.inf is no limit."
+            )
         return "Raise timeout, or have the function poll aionif_should_stop()."
 
 

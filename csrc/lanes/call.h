@@ -58,6 +58,7 @@ struct aionif__call {
         struct aionif__result result;       /* once it has ended */
     };
     int64_t slow_ns;          /* of its target; not of an inline call */
+    int64_t run_timeout_ns;   /* likewise */
     int64_t queue_ns, run_ns; /* once it has ended */
     uint64_t inline_words[AIONIF__INLINE_WORDS];
     uint64_t *words;

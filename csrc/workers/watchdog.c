@@ -145,12 +145,29 @@ static void expire(struct aionif__call *call, int64_t now) {
     }
 }
 
+/* A call that was given no deadline gets one when it is first seen to run: by our own books, and by no
+ * clock of a worker's. One that says it has not begun what it was given is tried elsewhere. */
+static void bound_run_times(const struct aionif_pool *pool, int64_t now) {
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct aionif__worker *worker = pool->workers[i];
+        struct aionif__call *call = worker->calls[worker->lane->collected % AIONIF__SLOTS];
+        if (call && call->run_timeout_ns && !call->deadline_ns && !call->settled &&
+            (atomic_load(&call->record->state) & AIONIF__STATE) != AIONIF__QUEUED) {
+            call->deadline_ns = now + call->run_timeout_ns;
+            if (!aionif__deadline_add(call)) {
+                call->deadline_ns = 0; /* no memory: at the next tick, then */
+            }
+        }
+    }
+}
+
 /* Returns by when it is to be looked at again. */
 static int64_t watch_pool(struct aionif_pool *pool, int64_t now) {
     int64_t again = pool->server->tend(pool, now);
     if (pool->outstanding || again <= now) {
         aionif__collect_pool(pool);
         aionif__rebalance(pool, true);
+        bound_run_times(pool, now);
         aionif__lack_tell(pool, now);
     }
     return pool->outstanding || again <= now ? now + AIONIF__TICK : again;
