@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import InitVar, dataclass, replace
 from typing import Literal, get_args
 
-from aionif.breaker import NifBreaker
+from aionif.breaker import SEALED_BREAKER, NifBreaker
 from aionif.errors import NifArgumentError
 from aionif.errors.checks import check_choice, check_count, check_seconds, check_span
 from aionif.filters.syscalls import number_of
@@ -78,7 +78,9 @@ class NifPolicy:
         list, dict, set, frozenset, arrays, built-in exceptions. "pickle": as pickles, which can
         run code in this process, so a sandbox holds no longer than nobody hostile runs in its
         workers. "auto": plain from sealed workers, pickles from others.
-    breaker: a circuit breaker for each function, in calls on workers; None: none.
+    breaker: a circuit breaker for each function, in calls on workers. None: none, but in a sandbox
+        one that opens where at least half of a function's calls crash, a hundred of them within a
+        minute. False: none there either.
     plain_results: the old name of results="plain".
 
     Raises:
@@ -103,7 +105,7 @@ class NifPolicy:
     run_timeout: float | None = None
     slow_call: float | None = None
     results: Results = "auto"
-    breaker: NifBreaker | None = None
+    breaker: NifBreaker | Literal[False] | None = None
     plain_results: InitVar[bool] = False
 
     def __post_init__(self, plain_results: bool) -> None:
@@ -130,12 +132,12 @@ class NifPolicy:
                 problem="is not a NifLimits",
                 remedy="Write limits=aionif.NifLimits(...).",
             )
-        if self.breaker is not None and not isinstance(self.breaker, NifBreaker):
+        if self.breaker not in (None, False) and not isinstance(self.breaker, NifBreaker):
             raise NifArgumentError(
                 argument="breaker",
                 value=self.breaker,
                 problem="is not a NifBreaker",
-                remedy="Write breaker=aionif.NifBreaker(...).",
+                remedy="Write breaker=aionif.NifBreaker(...), or False for none.",
             )
         self._check_denied()
         if self.sandbox is not None:
@@ -170,6 +172,8 @@ class NifPolicy:
         object.__setattr__(self, "limits", limits)
         if self.run_timeout is None:
             object.__setattr__(self, "run_timeout", SEALED_RUN_TIMEOUT)
+        if self.breaker is None:
+            object.__setattr__(self, "breaker", SEALED_BREAKER)
         object.__setattr__(self, "sandbox", sandbox)
 
     def _check_denied(self) -> None:
@@ -225,21 +229,21 @@ def check_tier(policy: NifPolicy, isolation: Isolation) -> None:
             problem="is kept for calls on workers, and inline calls run in the caller's thread",
             remedy="Give the call a timeout, or make it with execute_nif on threads or processes.",
         )
-    if policy.breaker is not None and isolation == "inline":
+    if policy.breaker and isolation == "inline":
         raise NifArgumentError(
             argument="breaker",
             value=policy.breaker,
             problem="watches calls on workers, and inline calls run in the caller's thread",
             remedy="Call it with execute_nif on threads or processes, or by a policy without one.",
         )
-    if policy.breaker is not None and policy.breaker.then == isolation == "process":
+    if policy.breaker and policy.breaker.then == isolation == "process":
         raise NifArgumentError(
             argument="then",
             value="process",
             problem='moves calls to worker processes, where isolation="process" has them already',
             remedy='Use NifBreaker(then="refuse").',
         )
-    if policy.breaker is not None and policy.breaker.then == "process" and isolation == "auto":
+    if policy.breaker and policy.breaker.then == "process" and isolation == "auto":
         raise NifArgumentError(
             argument="then",
             value="process",

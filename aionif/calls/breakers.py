@@ -11,6 +11,11 @@ and each probe has one of its own; a breaker heeds the one that holds now and no
 that were under way when it opened, or when it was reset, can't count against what came later, and
 a probe that was overtaken by a reset has no say.
 
+Where crashes must also be a share of all calls, the core's counts say of how many: they are read
+at each crash, and compared with what they were at the oldest crash that still counts. Both numbers
+are the core's, as crashes are told here only when a loop looks: of a thousand calls that ended
+meanwhile, the crashes would come first.
+
 A probe may end without a verdict: cancelled, timed out, refused by a full queue, its arguments not
 convertible. Then it is withdrawn, and the next call is the probe. Nothing is timed here: an open
 breaker becomes half open by the first call that finds its time over.
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
     from aionif.binding.plan import Plan
     from aionif.breaker import NifBreaker
     from aionif.telemetry.series import Key
+
+Counts = tuple[int, int]
+"""How many calls of a function have ended, and how many of them crashed."""
 
 __all__ = ("Breaker", "BreakerStatistics", "Breakers", "Permit")
 
@@ -87,9 +95,16 @@ class Breaker:
     """The breaker of one function. Used from any thread."""
 
     def __init__(
-        self, settings: NifBreaker, plan: Plan, key: Key, on_change: Callable[[Plan], None]
+        self,
+        settings: NifBreaker,
+        plan: Plan,
+        key: Key,
+        on_change: Callable[[Plan], None],
+        count_ended: Callable[[Key], Counts] | None = None,
     ) -> None:
         self.settings = settings
+        self._hold = settings.hold_seconds
+        self._count_ended = count_ended if settings.min_share else None
         self.key = key
         self.permit: Permit | None = Permit(self)  # None: open, or half open without a probe
         self.openings = 0
@@ -99,7 +114,7 @@ class Breaker:
         self._until = 0.0
         self._crashes = 0
         self._held = 0
-        self._window: Window[None] = Window(settings.max_seconds)
+        self._window: Window[Counts | None] = Window(settings.max_seconds)
         self._lock = RLock()  # reentrant: a finalizer may make a call within
 
     def admit(self) -> Permit | None:
@@ -120,21 +135,33 @@ class Breaker:
 
     def count_crash(self, permit: Permit) -> None:
         """Count a crash of a call that began with `permit`; open if that is one too many."""
+        # Not under the lock: whoever reads counts holds theirs, and may then want this one.
+        ended = self._count_ended(self.key) if self._count_ended else None
         with self._lock:
             if permit is not self.permit:
                 return
             now = self.settings.clock()
-            within = self._window.add(now, None)
+            within = self._window.add(now, ended)
             self._crashes = self._crashes + 1 if permit.is_probe else within
             if self._crashes < self.settings.max_crashes:
                 return
+            if not permit.is_probe and ended and not self._are_many(ended):
+                self._window.drop_oldest()
+                return
+            if permit.is_probe and self.settings.max_hold_seconds is not None:
+                self._hold = min(2 * self._hold, self.settings.max_hold_seconds)
             self._state = "open"
-            self._until = now + self.settings.hold_seconds
+            self._until = now + self._hold
             self.permit = None
             self.openings += 1
         self._on_change(self._plan)
-        settings = self.settings
-        self._log("breaker_opened", hold_seconds=settings.hold_seconds, then=settings.then)
+        self._log("breaker_opened", hold_seconds=self._hold, then=self.settings.then)
+
+    def _are_many(self, ended: Counts) -> bool:
+        """Whether enough of the calls that have ended within the window crashed."""
+        oldest = self._window.history()[0] or ended
+        calls, crashes = (now - then + 1 for now, then in zip(ended, oldest, strict=True))
+        return crashes >= max(self.settings.max_crashes, self.settings.min_share * calls)
 
     def accept(self, permit: Permit) -> None:
         """Close: the probe that began with `permit` has returned."""
@@ -163,6 +190,7 @@ class Breaker:
         self._state = "closed"
         self.permit = Permit(self)
         self._crashes = 0
+        self._hold = self.settings.hold_seconds
         self._window.clear()
 
     def statistics(self) -> BreakerStatistics:
@@ -194,12 +222,17 @@ class Breakers:
         self._is_over = False
 
     def find(
-        self, settings: NifBreaker, plan: Plan, key: Key, on_change: Callable[[Plan], None]
+        self,
+        settings: NifBreaker,
+        plan: Plan,
+        key: Key,
+        on_change: Callable[[Plan], None],
+        count_ended: Callable[[Key], Counts] | None = None,
     ) -> Breaker:
-        """Return the breaker of a function; key: what it is counted under."""
+        """Return the breaker of a function; key: what it is counted under, by `count_ended` too."""
         breaker = self._breakers.get((plan.identity, settings))
         if breaker is None:  # of two threads that come here at once, both get what the first made
-            new = Breaker(settings, plan, key, on_change)
+            new = Breaker(settings, plan, key, on_change, count_ended)
             breaker = self._breakers.setdefault((plan.identity, settings), new)
         return breaker
 

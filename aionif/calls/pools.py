@@ -18,7 +18,7 @@ from aionif.sealing.seal import log_missing, read_report
 from aionif.system.cgroup import killed_together
 from aionif.system.shortage import explain
 from aionif.telemetry import registry
-from aionif.telemetry.series import RESTARTS, FunctionStatistics, Series
+from aionif.telemetry.series import RESTARTS, FunctionStatistics, Key, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -233,7 +233,11 @@ class Pools:
         """Return the breaker of a function; on_change: told of its plan when calls may not pass."""
         with registry.guard:
             key = self._series.key(plan.name, plan.library)
-        return self._breakers.find(settings, plan, key, on_change)
+        return self._breakers.find(settings, plan, key, on_change, self._ended_calls)
+
+    def _ended_calls(self, key: Key) -> tuple[int, int]:
+        with registry.guard:
+            return self._series.ended(key)
 
     def reset_breakers(self, plan: Plan | None) -> None:
         """Close the breakers of a function; None: of all."""

@@ -57,7 +57,7 @@ class Router(Caller):
             return self._guard(self._make_process_route(fn, policy), policy)
         if self._isolation == "inline":
             return inline_route(fn, policy, self._pools.count_inline_failure)
-        is_moving = policy.breaker is not None and policy.breaker.then == "process"
+        is_moving = policy.breaker and policy.breaker.then == "process"
         detour = partial(self._detour, fn, policy) if is_moving else None
         return self._guard(self._make_thread_route(fn, policy), policy, detour)
 
@@ -65,7 +65,7 @@ class Router(Caller):
         self, route: Route, policy: NifPolicy, detour: Callable[[], Route] | None = None
     ) -> Route:
         """Return the route that a function's breaker lets a call take, if the policy has one."""
-        if policy.breaker is None:
+        if not policy.breaker:
             return route
         breaker = self._pools.breaker(policy.breaker, route.plan, self._drop_routes)
         return admitted(route, breaker, detour)

@@ -36,6 +36,10 @@ class Window(Generic[T]):
         """Return what happened within the window, oldest first."""
         return tuple(what for _, what in self._entries)
 
+    def drop_oldest(self) -> None:
+        """Forget what happened first; there is something."""
+        self._entries.popleft()
+
     def clear(self) -> None:
         """Forget all."""
         self._entries.clear()

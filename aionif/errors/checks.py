@@ -7,7 +7,14 @@ import math
 
 from aionif.errors.refusals import NifArgumentError
 
-__all__ = ("check_callable", "check_choice", "check_count", "check_seconds", "check_span")
+__all__ = (
+    "check_callable",
+    "check_choice",
+    "check_count",
+    "check_seconds",
+    "check_share",
+    "check_span",
+)
 
 
 def check_callable(name: str, value: object) -> None:
@@ -77,3 +84,15 @@ def check_span(name: str, value: object) -> float:
             remedy="Use a number of seconds above 0.",
         )
     return seconds
+
+
+def check_share(name: str, value: object) -> None:
+    """Raise NifArgumentError unless `value` is a number from 0 to 1."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 1:  # type: ignore[operator] # it is a number
+        raise NifArgumentError(
+            argument=name,
+            value=value,
+            problem="is not a share",
+            remedy="Use a number from 0 to 1, such as 0.5 for half.",
+        )

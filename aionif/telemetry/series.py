@@ -50,6 +50,8 @@ FATES = (
     "dropped",
     "rejected",
 )
+_CRASHED = ("crashed", "panicked", "exited", "lost")
+_RAN = ("returned", "timed_out", "cancelled", *_CRASHED)
 BREAKER_STATES = ("closed", "open", "half_open")
 RESTARTS = (
     "retired",
@@ -214,6 +216,16 @@ class Series:
                 return series
             of_pool[key] = series
         return of_pool[key]
+
+    def ended(self, key: Key) -> tuple[int, int]:
+        """Return how many calls of a function have run and ended, and how many of them crashed."""
+        tally = Tally()
+        tally.merge(self._ended.get(key, Tally()))
+        for of_pool in list(self._of_pools.values()):
+            if key in of_pool:
+                tally.add(of_pool[key])
+        fates = dict(zip(FATES, tally.fates, strict=True))
+        return sum(fates[name] for name in _RAN), sum(fates[name] for name in _CRASHED)
 
     def count_failure(self, function: str, library: str | None, error: NifError) -> None:
         """Count an inline call that failed; under the guard of the registry."""

@@ -199,6 +199,83 @@ def test_one_of_many_threads_is_the_probe() -> None:
     assert breaker.statistics().held == 8 * 200 - 1
 
 
+class Calls:
+    """Calls of the function, as the core counts them, told to a breaker when they have ended."""
+
+    def __init__(self, clock: Clock, **settings: Any) -> None:
+        settings = {"max_crashes": 10, "min_share": 0.5, "hold_seconds": 5.0} | settings
+        made = NifBreaker(clock=clock, **settings)
+        self.counts = (0, 0)
+        self.breaker = Breaker(made, PLAN, ("f", None), lambda _plan: None, lambda _: self.counts)
+
+    def end(self, returned: int, crashed: int) -> None:
+        """Have so many end before anyone is told."""
+        permit = self.breaker.admit()
+        calls, crashes = self.counts
+        self.counts = (calls + returned + crashed, crashes + crashed)
+        for _ in range(crashed):
+            if permit is not None:
+                permit.crashed()
+
+
+@pytest.mark.parametrize("returned", [2, 9, 99])
+def test_a_small_share_of_crashes_does_not_open_it(returned: int) -> None:
+    calls = Calls(Clock())
+    for _ in range(100):
+        calls.end(returned, 1)
+    assert state(calls.breaker) == "closed"
+    for _ in range(10):
+        calls.end(10 * returned, 10)  # in bursts, of which the crashes are told together
+    assert state(calls.breaker) == "closed"
+
+
+@pytest.mark.parametrize(("returned", "crashed"), [(0, 1), (1, 1), (1, 3)])
+def test_a_large_share_of_crashes_opens_it(returned: int, crashed: int) -> None:
+    calls = Calls(Clock())
+    calls.end(1000, 0)  # what was before the first crash does not count
+    for _ in range(10):
+        calls.end(returned, crashed)
+    assert state(calls.breaker) == "open"
+
+
+def test_it_opens_when_the_share_grows() -> None:
+    calls = Calls(Clock())
+    for _ in range(100):
+        calls.end(9, 1)
+    assert state(calls.breaker) == "closed"
+    for _ in range(10):
+        calls.end(0, 1)
+    assert state(calls.breaker) == "open"
+
+
+def test_bursts_of_crashes_alone_open_it() -> None:
+    calls = Calls(Clock())
+    for _ in range(2):
+        calls.end(0, 50)
+    assert state(calls.breaker) == "open"
+
+
+def test_crashes_of_a_share_that_lie_apart_do_not_open_it() -> None:
+    clock = Clock()
+    calls = Calls(clock, max_seconds=60.0)
+    for _ in range(50):
+        calls.end(0, 1)
+        clock.now += 7.0
+    assert state(calls.breaker) == "closed"
+
+
+def test_holds_grow_up_to_a_bound_and_start_anew() -> None:
+    clock = Clock()
+    breaker = breaker_on(clock, max_crashes=1, hold_seconds=1.0, max_hold_seconds=5.0)
+    for _ in range(2):
+        for hold in (1.0, 2.0, 4.0, 5.0, 5.0):
+            admitted(breaker).crashed()
+            assert breaker.statistics().seconds_left == pytest.approx(hold)
+            clock.now += hold
+        admitted(breaker).returned()
+        assert state(breaker) == "closed"
+
+
 class _Calls(RuleBasedStateMachine):
     """Calls that begin, end in every way and at any time, while the clock goes on."""
 
