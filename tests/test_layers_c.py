@@ -28,8 +28,8 @@ STRANGERS = {("faults", "lanes"), ("sealing", "lanes"), ("sealing", "faults")}
 # What Python sees: everyone may use its types, and what it declares is defined in many rooms.
 FACE = ("core.h", "counts.h")
 
-# Beside the core: libraries of their own, and the header for authors of native code.
-APART = ("bench", "gallery", "include")
+# Beside the core: libraries and a program of their own, and the header for authors of native code.
+APART = ("bench", "gallery", "include", "launcher")
 
 # Names that are used below where they are defined, and why no table or callback does instead.
 CALLED_BACK = {

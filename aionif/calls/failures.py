@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aionif.core.native import ffi, lib
 from aionif.core.taints import taints
+from aionif.crash import confining
 from aionif.crash.frames import Frame
 from aionif.crash.report import CrashReport
 from aionif.crash.siginfo import signal_of
@@ -33,12 +34,15 @@ from aionif.errors import (
     NifWorkerLost,
 )
 from aionif.filters.syscalls import name_of
+from aionif.sealing.confine import confined
 from aionif.system.processor import HERE
 
 if TYPE_CHECKING:
     from aionif.binding.plan import Plan
 
 __all__ = ("error_of",)
+
+confining.confine = confined  # of the reports that are made here
 
 _LANGUAGES: tuple[Literal["C", "C++", "Rust"], ...] = ("C", "C++", "Rust")
 _LIMITS = {

@@ -15,9 +15,10 @@ Guarantees.
 - Nothing raises on account of a frame, a file or a tool. A tool that fails is logged as
   `symbolise_failed`, and the names of the symbol table are used.
 - Bounded: 10 seconds of tool time for one request, a fixed number of answers kept. A tool has
-  limits of memory, CPU time and what it may write, set before it is told any address; it has no
-  seal, and runs with the program's rights. So only files that this process has loaded itself may
-  be named to it: a report of a sealed worker names no others.
+  limits of memory, CPU time and what it may write, set before it is told any address.
+- Confined: a tool reads what it is given, and a library's debug information can be anything, also
+  the name of another file. So it is started sealed (`confining`). Where the system lacks the
+  means it has this process's rights, so only files that this process has loaded are named to it.
 
 Not done. Nothing is fetched from a debuginfod server: that a crash report sends build ids over the
 network, and waits for an answer, must not come as a surprise. The DWARF is not read in Python: it
@@ -50,7 +51,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from aionif.crash import elf
+from aionif.crash import confining, elf
 from aionif.crash.elf import build_id
 from aionif.crash.frames import Frame, Inlined
 from aionif.log import warn
@@ -202,7 +203,9 @@ def _ask_tools(path: str, addresses: list[int], deadline: float) -> dict[int, li
         if (executable := shutil.which(name)) is None:
             continue
         try:
-            return _run([executable, *options, path], addresses, deadline)
+            with confining.confine(executable, path) as means:
+                command = [*means.prefix, executable, *options, path]
+                return _run(command, addresses, deadline, means.descriptors)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             failed = True
             output = getattr(error, "stderr", None) or b""
@@ -216,7 +219,9 @@ def _ask_tools(path: str, addresses: list[int], deadline: float) -> dict[int, li
     return None if failed else {}
 
 
-def _run(command: list[str], addresses: list[int], deadline: float) -> dict[int, list[Inlined]]:
+def _run(
+    command: list[str], addresses: list[int], deadline: float, descriptors: tuple[int, ...] = ()
+) -> dict[int, list[Inlined]]:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise subprocess.TimeoutExpired(command, _TOOL_SECONDS)
@@ -227,6 +232,7 @@ def _run(command: list[str], addresses: list[int], deadline: float) -> dict[int,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment | {"LC_ALL": "C"},
+        pass_fds=descriptors,
     ) as tool:
         try:
             _limit(tool.pid)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aionif.filters.bpf import Instruction
+    from aionif.filters.profiles import GrantName
     from aionif.limits import NifLimits
     from aionif.policy import NifPolicy
     from aionif.sandbox import Sandbox
@@ -118,19 +119,22 @@ def compile_seal(
     sandbox: Sandbox,
     *,
     also: Iterable[str] = (),
+    without: Iterable[GrantName] = (),
     is_dumpable: bool = False,
     inherits_namespaces: bool = False,
 ) -> bytes:
     """Return the seal of a policy, to be applied in any process of this machine.
 
-    also: system calls that the worker itself needs, whatever the policy allows. is_dumpable: leave
-    the process open to debuggers of the same user, and to core dumps. inherits_namespaces: leave
-    out the namespaces, which its parent has entered by `compile_namespaces`.
+    also: system calls that the worker itself needs, whatever the policy allows. without: what the
+    policy grants and this process does not need. is_dumpable: leave the process open to debuggers
+    of the same user, and to core dumps. inherits_namespaces: leave out the namespaces, which its
+    parent has entered by `compile_namespaces`.
 
     Raises:
         NifArgumentError: the policy lists more paths than a seal can hold.
     """
-    code = program_of(HERE.name, sandbox.granted, {*sandbox.syscalls, *also}, sandbox.denied)
+    grants = sandbox.granted.difference(without)
+    code = program_of(HERE.name, grants, {*sandbox.syscalls, *also}, sandbox.denied)
     seal = pack_seal(code)
     _put_limits(seal, sandbox.limits, sandbox)
     _put_paths(seal, sandbox)

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from aionif.crash import elf
+from aionif.crash import confining, elf
 from aionif.crash import symbols as symbols_module
 from aionif.crash.symbols import build_id, symbolise
 from aionif.errors import Frame, Inlined
@@ -146,12 +146,19 @@ def test_of_several_names_at_one_address_the_plain_one_is_given(
 # --- tools that fail ----------------------------------------------------------------------------
 
 
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tools be scripts: sealed, a shell could start nothing."""
+    monkeypatch.setattr(confining, "confine", confining.as_it_is)
+
+
 def fake_tool(directory: Path, name: str, script: str) -> None:
     path = directory / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
 
 
+@pytest.mark.usefixtures("scripts")
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -188,6 +195,7 @@ def test_a_failing_tool_is_logged_and_names_are_still_found(
         assert symbolise_one(frame).file is not None, "a failure must not be kept"
 
 
+@pytest.mark.usefixtures("scripts")
 def test_a_tool_has_limits_by_the_time_it_is_told_what_to_look_up(
     frame: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +210,7 @@ def test_a_tool_has_limits_by_the_time_it_is_told_what_to_look_up(
     assert ["exit status 10" in warned[0], "exit status 8" in warned[1]] == [True, True], warned
 
 
+@pytest.mark.usefixtures("scripts")
 def test_the_other_tool_is_asked_when_one_fails(
     frame: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +223,7 @@ def test_the_other_tool_is_asked_when_one_fails(
     assert [entry["tool"] for entry in logs] == ["addr2line"]
 
 
+@pytest.mark.usefixtures("scripts")
 def test_a_tool_gets_neither_preloads_nor_debuginfod(
     frame: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,10 +253,11 @@ def test_one_run_for_all_frames_of_a_module_and_none_for_known_ones(
     original = symbols_module._run
 
     def recording(
-        command: list[str], addresses: list[int], deadline: float
+        command: list[str], addresses: list[int], deadline: float, descriptors: tuple[int, ...]
     ) -> dict[int, list[Inlined]]:
-        runs.append(Path(command[0]).name)
-        return original(command, addresses, deadline)
+        [found] = [part for part in command if Path(part).name == tool[0]]
+        runs.append(Path(found).name)
+        return original(command, addresses, deadline, descriptors)
 
     monkeypatch.setattr(symbols_module, "_run", recording)
     copies = [shutil.copy(str(frame.module), tmp_path / name) for name in ("a.so", "b.so")]
