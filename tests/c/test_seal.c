@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static struct aionif_seal seal;
@@ -98,6 +99,33 @@ static void case_paths(void) {
     _exit(errno == EACCES ? 0 : 1);
 }
 
+static long look(int file, const void *path, void *buffer) {
+    return syscall(SYS_newfstatat, file, path, buffer, AT_EMPTY_PATH) == 0 ? 0 : errno;
+}
+
+/* What is trapped for a handler to answer: as fstat(), or not at all. */
+static void case_fstat(void) {
+    CHECK(aionif__fault_start() == NULL);
+    begin(AIONIF_SEAL_FILTER);
+    seal.code_length = seal.own_pid_count = 0;
+    add((struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
+    add((struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_newfstatat, 0, 1));
+    give(SECCOMP_RET_TRAP | AIONIF_SEAL_FSTAT);
+    give(SECCOMP_RET_ALLOW);
+    CHECK(aionif_seal(&seal, &result));
+    process_ready();
+    struct stat status;
+    int file = open("/proc/self/exe", O_RDONLY);
+    CHECK_EQUAL(look(file, "", &status), 0);
+    CHECK(S_ISREG(status.st_mode));
+    CHECK_EQUAL(look(file, NULL, &status), 0);
+    CHECK_EQUAL(look(file, "/etc/passwd", &status), EACCES);
+    CHECK_EQUAL(look(file, (void *)16, &status), EFAULT);
+    CHECK_EQUAL(look(file, "", NULL), EFAULT);
+    CHECK_EQUAL(look(-1, "", &status), EBADF);
+    _exit(0);
+}
+
 static void refused(const char *what) {
     check_case(what);
     CHECK_EQUAL(aionif_seal(&seal, &result), 0);
@@ -135,6 +163,7 @@ static const struct process_case rows[] = {
     {"another's pid", case_own_pid, BY_SIGNAL, SIGSYS, 0, NO_SECCOMP, NULL},
     {"limits", case_limits, BY_EXIT, 0, 0, NO_SECCOMP, NULL},
     {"limits alone", case_limits_alone, BY_EXIT, 0, 0, NULL, NULL},
+    {"fstat", case_fstat, BY_EXIT, 0, 0, NO_SECCOMP, NULL},
     {"paths", case_paths, BY_EXIT, 0, 0, NO_LANDLOCK, NULL},
 };
 
