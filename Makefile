@@ -2,18 +2,20 @@
 # work on a fresh clone, and after an edit only what the edit touched is made again.
 #
 #   make demo            install into .venv and run the demonstration
-#   make test            the Python tests and the C tests
+#   make test            the Python tests, the C tests, and `make fuzz`
 #   make lint            ruff, mypy, clang-format
 #   make bench           the benchmarks, into docs/performance.md; ARGS=--quick only tries them
-#   make fuzz            mutants of what workers send, for SECONDS=60
+#   make fuzz            all that reads what workers write, under libFuzzer, for SECONDS=60
 #   make sanitize        the C tests against a core built with ASan and UBSan
 #   make test-aarch64    the C tests, cross-compiled, under qemu-user
 #   make clean
 #
+# READERS='plain lane' fuzzes these alone.
 # PYTHON=python3.12 takes another interpreter. ARGS=... goes to the demo, pytest or the benchmarks.
 
 PYTHON = python3
 ARGS =
+READERS =
 export SECONDS = 60
 
 VENV := .venv
@@ -40,7 +42,7 @@ C_FILES = $(shell find csrc tests/c benchmarks/c -name '*.[ch]' -o -name '*.cc')
 demo: $(VENV)/.installed
 	$(BIN)/aionif demo $(ARGS)
 
-test: test-python test-c
+test: test-python test-c fuzz
 
 test-python: $(VENV)/.installed-test $(VENV)/.installed-cmake
 	$(BIN)/python -m pytest $(ARGS)
@@ -52,8 +54,12 @@ bench: $(VENV)/.installed-peers $(VENV)/.installed-cmake
 	$(BIN)/python -m benchmarks --json $(filter --quick,$(ARGS)) >build/bench/measures.json
 	$(BIN)/python -m benchmarks.page build/bench/results.json build/bench/measures.json
 
-fuzz: $(VENV)/.installed-test
-	$(BIN)/python -m tests.support.fuzzing
+# The first line is true, or says why there is no libFuzzer here.
+fuzz: $(VENV)/.installed-fuzz $(VENV)/.installed-cmake
+	@if engine="$$($(BIN)/python -m tests.fuzz.engine)"; then \
+	    $(call build,fuzz,-DAIONIF_SANITIZE=ON -DAIONIF_FUZZ="$$engine") \
+	    && $(BIN)/python -m tests.fuzz $(READERS); \
+	fi
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check
@@ -67,9 +73,10 @@ clean:
 
 # ---- the C tests: no Python package is involved, .venv only lends a recent CMake ----
 
-ctest = $(BIN)/cmake --log-level=NOTICE -S . -B build/$(1) \
-	    -DAIONIF_PYTHON=OFF -DAIONIF_CTESTS=ON $(2) \
-	&& $(BIN)/cmake --build build/$(1) --parallel $$(nproc) \
+build = $(BIN)/cmake --log-level=NOTICE -S . -B build/$(1) -DAIONIF_PYTHON=OFF $(2) \
+	&& $(BIN)/cmake --build build/$(1) --parallel $$(nproc)
+
+ctest = $(call build,$(1),-DAIONIF_CTESTS=ON $(2)) \
 	&& $(BIN)/ctest --test-dir build/$(1) --output-on-failure --no-tests=error
 
 test-c: $(VENV)/.installed-cmake
@@ -91,6 +98,10 @@ $(VENV)/.installed: $(VENV)/.python $(SOURCES)
 $(VENV)/.installed-test: $(VENV)/.python $(SOURCES)
 	$(PIP) install '.[test]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-test
+	$(PIP) install '.[fuzz]'
+	touch $@
 
 $(VENV)/.installed-peers: $(VENV)/.installed-test
 	$(PIP) install '.[peers]'

@@ -30,6 +30,7 @@ struct aionif__call {
     bool parked;       /* its worker slept when it was submitted */
     bool begun;        /* whatever its record says: it is not given to another worker */
     uint8_t unclaimed; /* workers it was taken back from that did not begin it in time */
+    uint16_t deaths;   /* of workers that had it, and say that they did not; weighed */
     bool measure_stack;
     bool settled;                           /* counted in its series */
     bool ending;                            /* in the watchdog's list of calls to be stopped */

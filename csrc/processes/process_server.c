@@ -148,6 +148,18 @@ static enum aionif_restart reason_to_retire(const struct aionif__worker *worker)
                                                      : AIONIF_RESTART_CRASHED;
 }
 
+/* A worker that dies may say that it had not begun its call, and so have it made again, on and on. Of
+ * workers that served that is hardly so by chance, and some are believed; of others many more, as
+ * somebody may be killing all that start. But it is the worker that says whether it served. */
+static void note_death(const struct aionif__worker *worker) {
+    enum { MOST = 8192, SERVED = 512, NOT_YET = 1 };
+    struct aionif__call *call = worker->calls[worker->lane->collected % AIONIF__SLOTS];
+    if (call && !call->begun) {
+        call->deaths += atomic_load(&worker->lane->tid) ? SERVED : NOT_YET;
+        call->begun = call->deaths >= MOST;
+    }
+}
+
 /* Queued calls go back before the kill: a worker that ends its call this very moment must not find
  * another one to begin with. */
 void aionif__process_retire(struct aionif__worker *worker) {
@@ -158,6 +170,7 @@ void aionif__process_retire(struct aionif__worker *worker) {
     }
     aionif__process_of(worker)->served =
         worker->settings.max_calls ? worker->settings.max_calls : 0;
+    note_death(worker);
     aionif__worker_take_out(worker);
     worker->pool = pool;
     worker->next = pool->doomed;

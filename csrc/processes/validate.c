@@ -29,8 +29,8 @@
 
 static struct aionif__record taken;
 
-static bool is_possible(uint32_t state, const struct aionif__call *call) {
-    switch (state) {
+static bool is_possible(uint32_t word, const struct aionif__call *call) {
+    switch (word & ~(uint32_t)AIONIF__WATCHED) {
     case AIONIF__QUEUED:
     case AIONIF__RUNNING:
     case AIONIF__FINISHED:
@@ -164,13 +164,22 @@ static struct aionif__record *failed(struct aionif__worker *worker) {
     return NULL;
 }
 
+/* What is queued is taken back from a worker that is dead, not lost: now, or once its submitter no longer
+ * watches. That works on a state with nothing beside it, and the worker may have left something. */
+static bool is_to_be_taken_back(uint32_t word, const struct aionif__call *call) {
+    bool bare = word == AIONIF__QUEUED;
+    return call && !call->begun &&
+           (bare || (call->watched && word == (AIONIF__QUEUED | AIONIF__WATCHED)));
+}
+
 struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t position,
                                         uint32_t *state) {
     struct aionif__process *process = aionif__process_of(worker);
     struct aionif__record *record = aionif__lane_at(worker->lane, position);
     const struct aionif__call *call = worker->calls[position % AIONIF__SLOTS];
-    *state = atomic_load(&record->state) & AIONIF__STATE;
-    if (!is_possible(*state, call)) {
+    uint32_t word = atomic_load(&record->state);
+    *state = word & AIONIF__STATE;
+    if (!is_possible(word, call)) {
         misbehaves(worker);
     } else if (*state == AIONIF__FINISHED && call && !process->misbehaved) {
         copy(worker, record, call->submitted_ns);
@@ -184,8 +193,8 @@ struct aionif__record *aionif__validate(struct aionif__worker *worker, uint32_t 
     } else if (!call && (*state == AIONIF__PASSED || *state == AIONIF__FINISHED)) {
         return record;
     }
-    if (!process->dead || (*state == AIONIF__QUEUED && call && !call->begun)) {
-        return NULL; /* what is queued is taken back, not lost */
+    if (!process->dead || is_to_be_taken_back(word, call)) {
+        return NULL;
     }
     *state = call ? AIONIF__FINISHED : AIONIF__PASSED;
     return call ? lost(worker) : record;

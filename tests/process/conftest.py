@@ -24,6 +24,8 @@ CDEF = """
     int spam(int);
     int shrink(void);
     int leave_early(int);
+    void leave_as(unsigned);
+    int open_catalog(void);
     int count_foreign(void);
 """
 

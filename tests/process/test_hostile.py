@@ -130,5 +130,21 @@ def test_leaving_without_a_word_is_an_exit(hostile: NifLibrary, probe: NifLibrar
     assert outcome.status == 7
 
 
+@pytest.mark.parametrize("state", [1, 0x101, 0x201, 0x10001, 2, 4, 5])
+def test_a_call_whose_worker_leaves_it_in_any_state_ends(hostile: NifLibrary, state: int) -> None:
+    """State 1: as if it had not been begun. It is tried again, and not for ever."""
+
+    async def main() -> None:
+        async with NifExecutor(isolation="process", max_workers=2) as executor:
+            with pytest.raises((NifWorkerLost, NifExit)):
+                await executor.execute_nif(hostile.leave_as, state)
+
+    run_on("asyncio", main)
+
+
+def test_the_catalog_can_not_be_written_to(hostile: NifLibrary, probe: NifLibrary) -> None:
+    assert suffer(hostile.open_catalog, probe=probe) == [errno.EACCES]
+
+
 def test_a_worker_has_no_descriptor_of_another(hostile: NifLibrary, probe: NifLibrary) -> None:
     assert suffer(hostile.count_foreign, probe=probe) == [0]

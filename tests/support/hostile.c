@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,24 @@ int forge_reply(uint64_t window, const char *data, size_t length, uint64_t flags
 }
 
 int leave_early(int status) { _exit(status); }
+
+/* Gone, with its call in a state of its choice. */
+void leave_as(unsigned state) {
+    own_record(find_segment())->state = state;
+    raise(SIGKILL);
+}
+
+/* The list of functions that all workers read. 0: it can be made writable; else why not. */
+int open_catalog(void) {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[4096];
+    unsigned long start = 0;
+    while (fgets(line, sizeof line, maps) &&
+           !(strstr(line, "memfd:aionif-catalog") && sscanf(line, "%lx", &start) == 1)) {
+    }
+    fclose(maps);
+    return start && mprotect((void *)start, 4096, PROT_READ | PROT_WRITE) != 0 ? errno : 0;
+}
 
 /* The parent's descriptors, other workers' or the zygote's, that a worker can see: 0 is right. */
 int count_foreign(void) {
