@@ -22,7 +22,10 @@ class Buffer:
     memory is given back when the buffer is closed, or when nothing refers to it or to a view of
     it any more.
 
-    A worker that has had a call with a writable buffer may write to it at any later time too.
+    A worker gets it for reading alone where the function's cdef, given to `aionif.load`, declares
+    a pointer to const, and where it is passed as a read-only view (`view().toreadonly()`). Of
+    functions of ctypes and of other FFI objects nothing says const. A worker that has had a call
+    with a writable buffer may write to it at any later time too.
 
     Raises:
         NifArgumentError: size is not a positive number.

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct {
@@ -32,11 +33,14 @@ static struct {
 } buffers[AIONIF_BUFFERS];
 static uint64_t generations;
 
-/* A descriptor of the same file for reading alone; -1, with errno: none is to be had. */
+/* A descriptor of the same file for reading alone; -1, with errno: none is to be had. Whoever gets it
+ * could open the file anew, for writing, by the same path: Landlock has no say over such files. Hence
+ * the mode, which a sealed worker has neither the capability to ignore nor the system call to change. */
 static int reopen(int file, bool seal) {
     char path[32];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
     int readable = open(path, O_RDONLY | O_CLOEXEC);
+    fchmod(file, 0);
     if (readable < 0 && errno == ENOENT &&
         (!seal || fcntl(file, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) == 0)) {
         readable = fcntl(file, F_DUPFD_CLOEXEC, 0);
@@ -103,6 +107,8 @@ static bool send_grant(const struct aionif__process *process, uint32_t buffer, b
     return sent == (ssize_t)sizeof grant || errno == EPIPE || errno == ECONNRESET;
 }
 
+/* A worker that may write goes on to: it could have kept the means, and to map it anew at each change
+ * from one function to another would cost more than most calls do. */
 bool aionif__buffers_grant(struct aionif__worker *worker, const struct aionif_block *block) {
     struct aionif__process *process = aionif__process_of(worker);
     for (uint32_t i = 0; i < block->grant_count && i < AIONIF_GRANTS; i++) {
@@ -110,7 +116,7 @@ bool aionif__buffers_grant(struct aionif__worker *worker, const struct aionif_bl
         bool writable = block->grants[i] & 1;
         uint64_t wanted = buffers[buffer].generation << 1 | writable;
         uint64_t has = process->granted[buffer];
-        bool enough = has == wanted || (has >> 1 == wanted >> 1 && !writable && (has & 1) == 0);
+        bool enough = has >> 1 == wanted >> 1 && has >= wanted;
         if (enough || !buffers[buffer].open) {
             continue;
         }

@@ -1,0 +1,136 @@
+"""Buffers that workers can't write to, and what is left of those that were taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from aionif import Buffer, NifExecutor, NifPolicy, NifSignal, Sandbox, load
+from aionif.core.native import lib
+from tests.support import build_library
+from tests.support.workers import mapped_in, with_executor, workers_of
+
+if TYPE_CHECKING:
+    from aionif import NifLibrary
+
+TESTS = Path(__file__).parents[1]
+SIZE = 1 << 16
+CDEF = """
+    typedef const unsigned char *text;
+    void fill(unsigned char *, long, int);
+    long sum_of(text, long);
+    void overwrite(const unsigned char *, int);
+    void copy(unsigned char *, const unsigned char *, long);
+    int keep(unsigned char *, long);
+    int write_to_kept(int);
+    int read_kept(void);
+    void wait_for(unsigned char *, int);
+    int unlock(const unsigned char *, long);
+    void take_over(unsigned long, long);
+"""
+COMPUTE = Sandbox.compute(mode="best_effort")
+SEALS = {
+    "no sandbox": None,
+    "compute": COMPUTE,
+    "compute, with files": COMPUTE.allow_write("/var/tmp").allow_read("/proc"),
+    "python": Sandbox.python(mode="best_effort"),
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> NifLibrary:
+    source = (TESTS / "support/keeping.c").read_text(encoding="utf-8")
+    flags = ("-iquote", str(TESTS.parent / "csrc"))
+    return load(
+        build_library(tmp_path_factory.mktemp("keeping"), source, *flags, name="keeping"), CDEF
+    )
+
+
+def sealed(name: str) -> dict[str, Any]:
+    return {"max_workers": 1, "policy": NifPolicy(sandbox=SEALS[name])}
+
+
+# ---- pointers to const ----
+
+
+def test_a_pointer_to_const_gets_a_buffer_for_reading_alone(library: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        with Buffer(SIZE) as buffer:
+            buffer.view()[:3] = b"\1\2\3"
+            for given in (buffer, buffer.view(), np.frombuffer(buffer.view(), dtype=np.uint8)):
+                assert await executor.execute_nif(library.sum_of, given, SIZE) == 6
+                assert mapped_in(workers_of(executor)[0], buffer.address) == "r--s"
+            del given
+            with pytest.raises(NifSignal):
+                await executor.execute_nif(library.overwrite, buffer, 9)
+            assert buffer.view()[0] == 1
+
+    with_executor(main, max_workers=1)
+
+
+def test_a_read_only_view_is_so_in_the_worker(library: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        with Buffer(SIZE) as buffer:
+            with pytest.raises(NifSignal):
+                await executor.execute_nif(library.fill, buffer.view().toreadonly(), SIZE, 9)
+            assert buffer.view()[0] == 0
+            await executor.execute_nif(library.fill, buffer, SIZE, 9)
+            assert buffer.view()[0] == 9
+
+    with_executor(main, max_workers=1)
+
+
+def test_a_buffer_that_a_call_may_write_to_and_reads_is_writable(library: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        with Buffer(SIZE) as buffer:
+            buffer.view()[:4] = b"text"
+            assert await executor.execute_nif(library.sum_of, buffer, 4) == sum(b"text")
+            await executor.execute_nif(library.copy, buffer.view()[10:], buffer, 4)
+            assert bytes(buffer.view()[10:14]) == b"text"
+            assert await executor.execute_nif(library.sum_of, buffer, 14) == 2 * sum(b"text")
+            assert mapped_in(workers_of(executor)[0], buffer.address) == "rw-s"
+
+    with_executor(main, max_workers=1)
+
+
+def test_what_is_copied_for_a_pointer_to_const_is_not_copied_back(library: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        for size in (100, 3_000_000):
+            memory = bytearray(size)
+            if size == 100:  # in a block of the worker's own, which it may write to
+                await executor.execute_nif(library.overwrite, memory, 9)
+            else:
+                with pytest.raises(NifSignal):
+                    await executor.execute_nif(library.overwrite, memory, 9)
+            assert not any(memory)
+
+    with_executor(main, max_workers=1)
+
+
+@pytest.mark.parametrize("seal", SEALS)
+def test_native_code_can_not_make_it_writable(library: NifLibrary, seal: str) -> None:
+    async def main(executor: NifExecutor) -> None:
+        with Buffer(SIZE) as buffer:
+            buffer.view()[0] = 1
+            assert await executor.execute_nif(library.unlock, buffer, SIZE) == 0
+            assert buffer.view()[0] == 1
+
+    with_executor(main, **sealed(seal))
+
+
+@pytest.mark.parametrize("seal", [seal for seal in SEALS if SEALS[seal]])
+def test_its_descriptor_is_of_no_use_to_a_sealed_worker(library: NifLibrary, seal: str) -> None:
+    """Native code that has the worker takes the descriptor before the worker's own code does."""
+
+    async def main(executor: NifExecutor) -> None:
+        await executor.execute_nif(library.sum_of, b"", 0)
+        with Buffer(SIZE) as buffer:
+            buffer.view()[0] = 1
+            await executor.execute_nif(library.take_over, int(lib.aionif_window(0, 0)), SIZE)
+            assert await executor.execute_nif(library.unlock, buffer, SIZE) == 0
+            assert buffer.view()[0] == 1
+
+    with_executor(main, **sealed(seal))
