@@ -12,8 +12,8 @@ import pytest
 
 from aionif import Buffer, NifExecutor, NifPolicy, NifRejected, call_nif, load
 from aionif.core.native import lib
-from aionif.loops.current import current_port
 from aionif.futures import NifProcessPoolExecutor
+from aionif.loops.current import current_port
 from aionif.process.zygote import _zygote
 from aionif.system.shortage import explain, size_text
 from tests.support import gather, run_child, run_on
