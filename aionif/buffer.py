@@ -7,7 +7,7 @@ from typing import Any, Self
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.memory.shared import Memory
 
-__all__ = ("Buffer",)
+__all__ = ("Buffer", "memory_of")
 
 
 class Buffer:
@@ -22,7 +22,10 @@ class Buffer:
     memory is given back when the buffer is closed, or when nothing refers to it or to a view of
     it any more.
 
-    A worker that has had a call with a writable buffer may write to it at any later time too.
+    A worker gets it for reading alone where the function's cdef, given to `aionif.load`, declares
+    a pointer to const, and where it is passed as a read-only view (`view().toreadonly()`). Of
+    functions of ctypes and of other FFI objects nothing says const. A worker that has had a call
+    with a writable buffer may write to it at any later time too, until `revoke()`.
 
     Raises:
         NifArgumentError: size is not a positive number.
@@ -38,17 +41,17 @@ class Buffer:
                 problem="is out of range",
                 remedy="Use a positive number of bytes.",
             )
-        self._memory = Memory(size, writable=not readonly)
+        self._memory: Memory | None = Memory(size, writable=not readonly)
         self.size = size
         self.readonly = readonly
 
     @property
     def address(self) -> int:
         """Where it is, here and in workers."""
-        return self._memory.address
+        return self._open().address
 
     def __buffer__(self, flags: int, /) -> memoryview:
-        return memoryview(self._memory.view)
+        return memoryview(self._open().view)
 
     def __len__(self) -> int:
         return self.size
@@ -59,9 +62,7 @@ class Buffer:
         Raises:
             NifClosed: it is closed.
         """
-        if self._memory is None:
-            raise NifClosed(resource="buffer")
-        return memoryview(self._memory.view)
+        return memoryview(self._open().view)
 
     def fill(self, data: Any) -> None:
         """Copy an object with the buffer protocol to the start of the memory.
@@ -79,7 +80,23 @@ class Buffer:
                 problem="is larger than the buffer",
                 remedy=f"Pass at most {self.size} bytes.",
             )
-        self._memory.fill(source)
+        self._open().fill(source)
+
+    def revoke(self) -> None:
+        """Take it back from workers: from now on they change nothing of what is in the memory here.
+
+        Views, arrays and addresses of this process stay valid, with the contents that they show.
+        A worker that still looks at the memory sees zeros, until a later call is passed the buffer.
+        It takes as long as copying the memory does, which is held twice meanwhile; nothing where no
+        worker has had it since the last time. What other threads of this process write to it
+        meanwhile may be lost. In the child of a fork the parent's memory is left behind.
+
+        Raises:
+            NifRejected: a call that was passed it has not ended: its results would be lost. Or
+                there is no memory or descriptor for the move. The buffer is then as it was.
+            NifClosed: it is closed.
+        """
+        self._open().revoke()
 
     def __enter__(self) -> Self:
         return self
@@ -89,4 +106,18 @@ class Buffer:
 
     def close(self) -> None:
         """Let go of the memory; views of it keep it."""
-        self._memory = None  # type: ignore[assignment]
+        self._memory = None
+
+    def _open(self) -> Memory:
+        if self._memory is None:
+            raise NifClosed(resource="buffer")
+        return self._memory
+
+
+def memory_of(buffer: Buffer) -> Any:
+    """Return a buffer's memory as an object of cffi, to be passed to native code.
+
+    Not a memoryview: CPython crashes where the garbage collector finds one that cffi still reads
+    through, as with an error that is kept and refers to the frames of its call.
+    """
+    return buffer._open().view  # noqa: SLF001 - of this module's own class

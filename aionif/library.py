@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cffi
+from cffi.model import Q_CONST, PointerType
 
 from aionif.binding.of_cffi import plan_of
 from aionif.binding.plan import NifFunction, Plan
@@ -72,7 +73,8 @@ class NifLibrary:
 
     def _plan(self, name: str, ctype: Any, function: Any) -> Plan:
         address = int(self.ffi.cast("uintptr_t", function))
-        return plan_of(ctype, address, name, self.path, self._handle)
+        constant = _constant_arguments(self.ffi, name)
+        return plan_of(ctype, address, name, self.path, self._handle, constant=constant)
 
 
 class _MissingSymbolError(NifArgumentError, AttributeError):
@@ -90,6 +92,19 @@ def _no_such_symbol(library: NifLibrary, name: str) -> NifArgumentError:
     remedy = f"Did you mean {near[0]!r}?" if near else "Declare it in the cdef of aionif.load()."
     return _MissingSymbolError(
         library=library.path, argument="name", value=name, problem=problem, remedy=remedy
+    )
+
+
+def _constant_arguments(ffi: cffi.FFI, name: str) -> frozenset[int]:
+    """Return which arguments of a function are pointers to const, as the cdef declares it.
+
+    cffi's types have no qualifiers; its parser keeps them with the declaration.
+    """
+    declared, _ = ffi._parser._declarations.get(f"function {name}", (None, 0))  # noqa: SLF001
+    return frozenset(
+        index
+        for index, argument in enumerate(getattr(declared, "args", ()))
+        if isinstance(argument, PointerType) and argument.quals & Q_CONST
     )
 
 

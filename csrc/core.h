@@ -363,6 +363,9 @@ void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry);
 int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length, int writable);
 void aionif_buffer_close(uint32_t buffer);
 int aionif_buffer_descriptor(uint32_t buffer);
+/* No worker has it any more. EBUSY: a call that was passed it is under way. One thread at a time. */
+int aionif_buffer_revoke(uint32_t buffer);
+void aionif_buffers_forked(void); /* in the parent */
 /* Of a call that has failed in a process, before aionif_failure. */
 int aionif_failure_modules(uint64_t call, struct aionif_module *out, uint8_t *of_frames);
 int aionif_failure_stderr(uint64_t call, char *out, int room);

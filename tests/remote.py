@@ -143,6 +143,11 @@ def filled(size: int) -> bytes:
     return bytes([size & 0xFF]) * size
 
 
+def overwritten(array: Any, value: int) -> Any:
+    array[:] = value
+    return array
+
+
 def sleep_and_fill(seconds: float, size: int) -> bytes:
     time.sleep(seconds)
     return filled(size)

@@ -63,8 +63,18 @@ def _refuse(function: Any) -> NoReturn:
     )
 
 
-def plan_of(ctype: Any, address: int, name: str, library: str | None, keep: object) -> Plan:
+def plan_of(  # noqa: PLR0913 - one value each
+    ctype: Any,
+    address: int,
+    name: str,
+    library: str | None,
+    keep: object,
+    *,
+    constant: frozenset[int] = frozenset(),
+) -> Plan:
     """Return a new plan of the function of cffi type `ctype` at `address`.
+
+    constant: see Plan. A cffi type does not say: `const` is gone from it.
 
     Raises:
         NifArgumentError: no code is there, or the type can't be passed by value.
@@ -100,6 +110,7 @@ def plan_of(ctype: Any, address: int, name: str, library: str | None, keep: obje
         explain=_explainer(natural),
         keep=(keep, replay),
         ctype=ctype,
+        constant=constant,
     )
 
 

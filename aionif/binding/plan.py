@@ -34,6 +34,7 @@ class Plan:
     count_words: stack words of one variadic call; None for a fixed signature.
     finish: a last conversion of the result by the caller's own rule (ctypes' errcheck), or None.
     ctype: its cffi type, without complex numbers; None for a function of ctypes.
+    constant: arguments, by index, whose target is declared const, as far as that is known.
     explain: turns the library's complaint about arguments into a NifArgumentError.
     """
 
@@ -41,6 +42,7 @@ class Plan:
         "__weakref__",
         "address",
         "capture",
+        "constant",
         "count_words",
         "ctype",
         "explain",
@@ -70,8 +72,10 @@ class Plan:
         explain: Callable[[tuple[Any, ...], BaseException], NifArgumentError],
         keep: object = None,
         ctype: Any = None,
+        constant: frozenset[int] = frozenset(),
     ) -> None:
         self.ctype = ctype
+        self.constant = constant
         self.name = name
         self.library = library
         self.address = address

@@ -30,6 +30,7 @@ from aionif.errors import (
 )
 from aionif.errors.checks import check_seconds
 from aionif.loops.port import Port, function_names
+from aionif.memory.arena import in_line
 from aionif.policy import ENDINGS, NifPolicy
 from aionif.process import zygote
 from aionif.process.packed import Later, Packed, Packing
@@ -228,7 +229,8 @@ async def submit_in_line(
         result = capture(route, port.slot, arguments, remaining)
         return bool(port.slot.outcome != _FULL)
 
-    with move_on_after(timeout):
+    block = arguments.block if type(arguments) is Packed else None
+    with move_on_after(timeout), in_line(block):
         await port.stand_in_line(route.pool, attempt)
         return result
     error = _unfinished(route, lib.AIONIF_EVENT_QUEUE_TIMEOUT, timeout)

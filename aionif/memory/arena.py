@@ -6,10 +6,16 @@ the lane of the worker that gets the call. See csrc/processes/segment.h.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from aionif.core.native import ffi, lib
 from aionif.errors import NifRejected
 
-__all__ = ("HEADER", "SIZE", "Block")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ("HEADER", "SIZE", "Block", "in_line", "is_in_line")
 
 SIZE: int = lib.AIONIF_BLOCK
 HEADER: int = (ffi.sizeof("struct aionif_block") + 63) & ~63
@@ -18,6 +24,7 @@ _GRANTS: int = lib.AIONIF_GRANTS
 
 _free: list[int] = []
 _mapped = False
+_in_line: set[Block] = set()
 
 
 class Block:
@@ -72,6 +79,29 @@ class Block:
             )
         head.grants[head.grant_count] = buffer << 1 | writable
         head.grant_count += 1
+
+    def has(self, buffer: int) -> bool:
+        """Return whether the call is granted a buffer."""
+        head = self.pointer
+        return any(head.grants[index] >> 1 == buffer for index in range(head.grant_count))
+
+
+@contextmanager
+def in_line(block: Block | None) -> Iterator[None]:
+    """Know of a call that waits until the core takes it."""
+    if block is None:
+        yield
+        return
+    _in_line.add(block)
+    try:
+        yield
+    finally:
+        _in_line.discard(block)
+
+
+def is_in_line(buffer: int) -> bool:
+    """Return whether a call waits to be taken that will be granted a buffer."""
+    return any(block.has(buffer) for block in tuple(_in_line))
 
 
 def _map() -> None:

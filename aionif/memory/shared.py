@@ -8,6 +8,7 @@ another worker was passed, so calls in a sandbox have none of it.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from bisect import bisect_right, insort
@@ -17,6 +18,7 @@ from weakref import finalize
 from aionif.core.native import ffi, lib
 from aionif.errors import NifRejected
 from aionif.memory import window
+from aionif.memory.arena import is_in_line
 from aionif.system.shortage import explain, size_text
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ _MOST_FILES = 16
 
 # The garbage collector may run at any moment, and end another memory's life there.
 _lock = threading.RLock()
+_moving = threading.Lock()  # one of them at a time
 _numbers: list[int] = list(reversed(range(lib.AIONIF_BUFFERS)))
 _addresses: dict[int, list[int]] = {}  # free ranges of the window, by size
 _top = 0  # of the window that was used so far
@@ -92,6 +95,24 @@ class Memory:
             to_file(self.descriptor)
         except PermissionError:
             to_view(self.view)
+
+    def revoke(self) -> None:
+        """Take it back from all workers: go on in another file, at the same address.
+
+        Raises:
+            NifRejected: a call that was passed it has not ended, or the system lacks something.
+        """
+        with _moving:
+            waits = is_in_line(self.number)
+            error = errno.EBUSY if waits else lib.aionif_buffer_revoke(self.number)
+        if error == errno.EBUSY:
+            raise NifRejected(
+                reason="a call that was passed the buffer has not ended",
+                remedy="Await that call, or cancel it, and then revoke the buffer.",
+            )
+        if error:
+            reason, remedy = explain(error, "memory for a buffer")
+            raise NifRejected(reason=f"a buffer could not be moved: {reason}", remedy=remedy)
 
 
 class Warm:
@@ -221,8 +242,9 @@ def _take_range(room: int) -> int:
 
 
 def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603 - a thread that is gone may have held it
+    global _lock, _moving  # noqa: PLW0603 - a thread that is gone may have held them
     _lock = threading.RLock()
+    _moving = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=lib.aionif_buffers_forked)

@@ -5,6 +5,9 @@ is copied into the call's block, whose address is passed in its place, and copie
 has returned, if Python could see the change. Memory of an `aionif.Buffer` stays where it is: it has
 the same address there. What is too large for a block is copied into a buffer first.
 
+What is declared as a pointer to const is taken at its word, as what is read-only here: a buffer is
+then mapped for reading alone, and nothing is copied back.
+
 What can't be followed is refused: a pointer inside a struct, a function of this process, a pointer
 whose target has no known size. A session may pass on pointers that its worker returned, so there
 they are taken for such.
@@ -20,7 +23,7 @@ import _cffi_backend as backend
 
 from aionif.binding.abi import result_memory
 from aionif.binding.of_cffi import CData, shape_of
-from aionif.buffer import Buffer
+from aionif.buffer import Buffer, memory_of
 from aionif.core.native import ffi
 from aionif.errors import NifArgumentError
 from aionif.memory import shared
@@ -67,7 +70,7 @@ def packing_of(plan: Plan, warm: shared.Warm | None, *, is_session: bool) -> Pac
 
     def pack_one(index: int, argument: Any, given: Any, packer: _Packer) -> Any:
         expected = ctype.args[index] if index < len(ctype.args) else None
-        packer.is_readonly = _is_readonly(given)
+        packer.is_readonly = index in plan.constant or _is_readonly(given)
         packer.is_sure = not isinstance(given, _OWNERS[1])
         return _pack_cffi(expected, argument, packer, is_session)
 
@@ -89,7 +92,7 @@ class _Packer:
         """Return where the worker will find this memory."""
         found = shared.find(address, size)
         if found is not None:
-            self.block.grant(found[0], writable=found[1])
+            self.block.grant(found[0], writable=writable and found[1])
             return address
         there = self.block.take(size) if size <= SIZE // 2 else 0
         if not there:
@@ -116,7 +119,7 @@ def _packer(
 
     def pack(given: tuple[Any, ...]) -> tuple[Any, ...]:
         if any(isinstance(each, Buffer) for each in given):
-            given = tuple(e.view() if isinstance(e, Buffer) else e for e in given)
+            given = tuple(memory_of(e) if isinstance(e, Buffer) else e for e in given)
         arguments = given if plan.prepare is None else plan.prepare(given)
         packer = _Packer(warm)
         if memory:
@@ -180,7 +183,7 @@ def _pack_pointer(
     if size is None:
         found = shared.find(address, 1)
         if found is not None:
-            packer.block.grant(found[0], writable=found[1])
+            packer.block.grant(found[0], writable=found[1] and not packer.is_readonly)
             return argument
         if is_session:
             return argument

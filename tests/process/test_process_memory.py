@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +25,7 @@ from tests.support import (
     build_library,
     holdings,
 )
-from tests.support.workers import with_executor, workers_of
+from tests.support.workers import mapped_in, with_executor, workers_of
 
 if TYPE_CHECKING:
     from aionif import NifLibrary
@@ -163,14 +161,6 @@ def test_filling_a_buffer() -> None:
     assert bytes(buffer.view()[4000:]) == bytes(1000)
     with pytest.raises(NifArgumentError, match="larger than the buffer"):
         buffer.fill(bytes(5001))
-
-
-def mapped_in(pid: int, address: int) -> str:
-    for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
-        low, high, access = re.match(r"(\w+)-(\w+) (\S+)", line).groups()  # type: ignore[union-attr]
-        if int(low, 16) <= address < int(high, 16):
-            return access
-    return ""
 
 
 def test_buffers_give_their_memory_back() -> None:

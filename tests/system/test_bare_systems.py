@@ -135,6 +135,9 @@ async def pass_memory(executor: NifExecutor) -> None:
         with Buffer(1 << 20, readonly=is_readonly) as buffer:
             buffer.fill(b"text")
             assert await executor.execute_nif(libc.strlen, buffer) == 4
+            buffer.revoke()
+            buffer.fill(b"texts")
+            assert await executor.execute_nif(libc.strlen, buffer) == 5
     with Buffer(1 << 20, readonly=True) as buffer, pytest.raises(NifSignal):
         await executor.execute_nif(ctypes.memset, buffer.address, 1, 1)
 

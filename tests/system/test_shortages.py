@@ -13,6 +13,7 @@ import pytest
 from aionif import Buffer, NifExecutor, NifPolicy, NifRejected, call_nif, load
 from aionif.core.native import lib
 from aionif.futures import NifProcessPoolExecutor
+from aionif.loops.current import current_port
 from aionif.process.zygote import _zygote
 from aionif.system.shortage import explain, size_text
 from tests.support import gather, run_child, run_on
@@ -210,6 +211,7 @@ def start_without_memory(tier: Any, name: str) -> None:
         async with NifExecutor(isolation=tier, max_workers=1) as executor:
             number = getattr(resource, f"RLIMIT_{name}")
             before = resource.getrlimit(number)
+            current_port()  # the loop has what it needs, too
             limit(name, 1 << 20)  # less than there is
             for _ in range(2):
                 await tell(lambda: executor.execute_nif(absolute, -1))
