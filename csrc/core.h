@@ -217,6 +217,7 @@ struct aionif_pool_settings {
     char name[12];
     /* Of the process tier. */
     uint32_t is_process;
+    uint32_t zygote;         /* number of the one that starts its workers */
     int32_t setup;           /* descriptor of what the worker is to do before it serves */
     uint32_t max_calls;      /* of one worker, which is then replaced; 0: no limit */
     uint64_t cpu_limit_ns;   /* of one call; 0: none. Looked at every 10 ms */
@@ -336,11 +337,13 @@ uint64_t aionif_window_size(void);
 /* Where its blocks begin; 0: no memory. The first to ask for some decides how many there are. */
 uint64_t aionif_arena(uint32_t blocks);
 uint32_t aionif_arena_blocks(void);
-/* Takes the descriptor over. It is given up where it is not ready by then; see aionif__now_ns. */
-void aionif_zygote_use(int socket, int64_t within_ns);
-int aionif_zygote_lost(void); /* 0: there is one; 2: it was lost before it was ready; 1: else */
+/* Zygotes have numbers, by which pools name theirs. `use` takes the descriptor over; a zygote of this
+ * number that there is starts no more workers. It is given up where it is not ready by then; see
+ * aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready; 1: else. */
+int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns);
+int aionif_zygote_lost(uint32_t number);
 uint64_t aionif_stderr_lost(void); /* bytes that workers wrote and that were dropped */
-int aionif_catalog_open(void);     /* a descriptor for the zygote; -1: no memory */
+int aionif_catalog_open(void);     /* a descriptor for a zygote, the caller's; -1: no memory */
 void aionif_block_clear(struct aionif_block *block); /* nothing of its call is left in it */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
 int aionif_processes_descriptor(void); /* descriptor that is readable when something has happened */
@@ -349,6 +352,7 @@ int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* 
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
 /* What could not be had for its workers, and the errno; 0: nothing is lacking. */
 int aionif_pool_lack(struct aionif_pool *pool, char *what, int room);
+uint32_t aionif_pool_zygote(const struct aionif_pool *pool); /* its number */
 /* Of a large result: memory that is the caller's until it gives it back, once. The worker can still
  * write to it. */
 int aionif_reply_descriptor(struct aionif_reply *reply);

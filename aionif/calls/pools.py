@@ -15,6 +15,7 @@ from aionif.log import warn
 from aionif.memory.shared import Warm
 from aionif.process import zygote
 from aionif.sealing.seal import log_missing, read_report
+from aionif.sealing.template import template_of
 from aionif.system.cgroup import killed_together
 from aionif.system.shortage import explain
 from aionif.telemetry import registry
@@ -167,8 +168,9 @@ class Pools:
         return pool
 
     def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
-        zygote.ensure()
-        limits = _limits_to_keep(policy)
+        starter = zygote.of(template_of(policy.sandbox))
+        starter.ensure()
+        limits = _limits_to_keep(policy, starter)
         if limits != policy.limits:
             self._unsealed.add("limits")
         document = setup.document(policy)
@@ -181,6 +183,7 @@ class Pools:
             raise NifRejected(reason=reason, remedy=remedy) from problem
         self._exposed = _exposed()
         settings.is_process = 1
+        settings.zygote = starter.number
         settings.setup = descriptor
         settings.max_calls = setup.max_calls or 0
         settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
@@ -284,14 +287,14 @@ def seal_of(pool: Any) -> SealReport | None:
 _logged: set[str] = set()
 
 
-def _limits_to_keep(policy: NifPolicy) -> NifLimits:
+def _limits_to_keep(policy: NifPolicy, starter: zygote.Zygote) -> NifLimits:
     """Return the limits of a policy; where there is no /proc, without what it did not ask for.
 
     Raises:
         NifRejected: it asks for what can't be kept here.
     """
     limits = policy.limits
-    if limits.resident_memory is None or zygote.is_visible():
+    if limits.resident_memory is None or starter.is_visible():
         return limits
     problem = "resident_memory is read from /proc, which is not mounted, or hides processes"
     if policy.sandbox is None or limits.resident_memory != SEALED_LIMITS.resident_memory:

@@ -14,6 +14,7 @@ from aionif.process.packing import packing_of
 from aionif.process.packing_ctypes import result_elsewhere
 from aionif.process.remote import main_module, pack_initializer, plan_of_callable, remote_packing
 from aionif.process.setup import Setup
+from aionif.sealing.template import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ def plan_in_process(
     warm = pools.warm if policy.sandbox is None else None
     if not plan.address:
         return plan, remote_packing(fn, plan, policy, warm)
-    zygote.ensure()
+    zygote.of(template_of(policy.sandbox)).ensure()
     catalog.enter(plan)
     return plan, packing_of(plan, warm, is_session=is_session)
 

@@ -91,9 +91,8 @@ static void keep_spare(struct aionif_pool *pool, int64_t now) {
 }
 
 static void lacks(struct aionif_pool *pool) {
-    (void)pool;
-    if (aionif__zygote_lost()) {
-        aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, 0, NULL, "");
+    if (aionif__zygote_lost(pool->settings.zygote)) {
+        aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)pool->settings.zygote, NULL, "");
     }
 }
 
@@ -119,7 +118,7 @@ static void note_failed_start(struct aionif_pool *pool, const struct aionif__pro
     tier->failing_since_ns = tier->failing_since_ns ? tier->failing_since_ns : now;
     bool storm = now - tier->failing_since_ns < STORM_NS; /* of somebody's signals: it will pass */
     bool killed = WIFSIGNALED(process->wait_status) && WTERMSIG(process->wait_status) == SIGKILL;
-    bool stillborn = aionif__zygote_stillborn();
+    bool stillborn = aionif__zygote_stillborn(pool->settings.zygote);
     tier->failed_starts += stillborn ? MOST : !killed ? BY_ITSELF : storm ? 0 : KILLED;
     aionif__take_sealed(pool, process);
     if (tier->failed_starts < MOST || some_have_served(pool)) {
@@ -274,7 +273,7 @@ static void stop(struct aionif_pool *pool) {
         reap(pool);
         aionif__dispatch(pool, NULL); /* it is closed: what was taken back is dropped */
         if (pool->doomed) {
-            aionif__zygote_wait(STEP_MS);
+            aionif__zygote_wait(pool->settings.zygote, STEP_MS);
         }
     }
     while (pool->pending.first) { /* came back from one of them, too late for another */
