@@ -60,6 +60,7 @@ ALONE = (
     "process.child_outlet",
     "process.child_python",
     "process.child_stderr",
+    "process.child_template",
     "process.child_worker",
     "process.child_zygote",
     "process.message",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aionif.calls.breakers import Breakers, BreakerStatistics
+from aionif.calls.preloads import Preloads
 from aionif.core.native import ffi, lib
 from aionif.errors import NifRejected
 from aionif.filters.syscalls import number_of
@@ -105,6 +107,7 @@ class Pools:
         self._unsealed: set[str] = set()  # likewise
         self._restarts = dict.fromkeys(RESTARTS, 0)  # likewise
         self._exposed: tuple[str, ...] = ()
+        self._preloads: dict[tuple[Any, ...], Preloads] = {}
         self._series = Series()
         self.warm = Warm()
         self._breakers = Breakers()
@@ -120,23 +123,41 @@ class Pools:
         Raises:
             NifRejected: the system gives no memory or thread.
         """
-        key = (
-            policy.stack_size,
-            policy.guard_size,
-            policy.contain_exit,
-            policy.deny_syscalls,
-            policy.abort_attempts,
-            policy.max_lost_threads,
-            policy.spin,
-            policy.watch,
-            policy.wake,
-            setup and (setup, policy.limits, policy.sandbox),
-        )
+        key = _key(policy, setup)
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = self._open(policy, setup)
             registry.enter(self)
         return pool
+
+    def preloads(self, policy: NifPolicy, setup: Setup) -> Preloads | None:
+        """Return the modules that workers import before they are sealed; None: they are not."""
+        if policy.sandbox is None:
+            return None
+        key = _key(policy, setup)
+        found = self._preloads.get(key)
+        if found is None:
+            renew = partial(self._renew, policy, setup)
+            found = self._preloads[key] = Preloads(policy.sandbox, setup.preload, renew)
+        return found
+
+    def _renew(self, policy: NifPolicy, setup: Setup) -> None:
+        pool = self._pools.get(_key(policy, setup))
+        if pool is not None:
+            lib.aionif_pool_set_up(pool, self._describe(policy, setup))
+
+    def _describe(self, policy: NifPolicy, setup: Setup) -> int:
+        """Return a descriptor of what the workers are to do before they serve."""
+        preloads = self.preloads(policy, setup)
+        document = setup.document(policy, preloads.names if preloads else ())
+        try:
+            descriptor = os.memfd_create("aionif-setup")
+            self._descriptors.append(descriptor)
+            os.write(descriptor, document)
+        except OSError as problem:
+            reason, remedy = explain(problem.errno or 0, "memfd_create")
+            raise NifRejected(reason=reason, remedy=remedy) from problem
+        return descriptor
 
     def _open(self, policy: NifPolicy, setup: Setup | None) -> Any:
         alone = (os.cpu_count() or 1) == 1  # then whoever spins keeps the other side from running
@@ -173,18 +194,10 @@ class Pools:
         limits = _limits_to_keep(policy, starter)
         if limits != policy.limits:
             self._unsealed.add("limits")
-        document = setup.document(policy)
-        try:
-            descriptor = os.memfd_create("aionif-setup")
-            self._descriptors.append(descriptor)
-            os.write(descriptor, document)
-        except OSError as problem:
-            reason, remedy = explain(problem.errno or 0, "memfd_create")
-            raise NifRejected(reason=reason, remedy=remedy) from problem
+        settings.setup = self._describe(policy, setup)
         self._exposed = _exposed()
         settings.is_process = 1
         settings.zygote = starter.number
-        settings.setup = descriptor
         settings.max_calls = setup.max_calls or 0
         settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
         settings.resident_limit = limits.resident_memory or 0
@@ -192,6 +205,7 @@ class Pools:
         settings.has_address_limit = limits.address_space is not None
         settings.has_file_limit = limits.file_size is not None
         settings.has_sandbox = policy.sandbox is not None
+        settings.one_call = policy.sandbox is not None and policy.sandbox.forks
 
     def statistics(self, tainted: tuple[str, ...]) -> Statistics:
         """Add up the counts of all pools."""
@@ -273,6 +287,21 @@ class Pools:
         self.warm.close()
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+
+def _key(policy: NifPolicy, setup: Setup | None) -> tuple[Any, ...]:
+    return (
+        policy.stack_size,
+        policy.guard_size,
+        policy.contain_exit,
+        policy.deny_syscalls,
+        policy.abort_attempts,
+        policy.max_lost_threads,
+        policy.spin,
+        policy.watch,
+        policy.wake,
+        setup and (setup, policy.limits, policy.sandbox),
+    )
 
 
 def seal_of(pool: Any) -> SealReport | None:

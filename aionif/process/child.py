@@ -6,7 +6,8 @@ obeys the parent's orders, `child_worker` is a worker, `child_stderr` hears what
 stderr, and `child_python` runs Python callables. Nothing of the package is imported, as that
 would import anyio and more into every worker.
 
-Arguments: the core's file, the window's address and size, the parent's `sys.path` as JSON.
+Arguments: the core's file, the window's address and size, the parent's `sys.path` and the
+template, both as JSON.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _take_stderr() -> bytes:
 
 
 def _main() -> None:
-    core_path, window, size, path = sys.argv[1:5]
+    core_path, window, size, path, template = sys.argv[1:6]
     os.set_inheritable(SOCKET, False)  # noqa: FBT003 - its one argument
     os.set_inheritable(CATALOG, False)  # noqa: FBT003
     sys.path[:] = json.loads(path)
@@ -70,6 +71,7 @@ def _main() -> None:
     start, said = _load("child_stderr").start, [_take_stderr()]  # it is passed on once
     zygote = serving.Zygote(
         SOCKET,
+        _load("child_template").Template(core, json.loads(template)),
         lambda: start(outlet, said.pop() if said else b"", worker.close_all_but, SOCKET),
         lambda *order: worker.become(core, *order),
     )

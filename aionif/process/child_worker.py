@@ -23,7 +23,9 @@ __all__ = ("become", "close_all_but")
 _EXPENDABLE = 500  # of 1000: half of all memory, which the kernel adds to what a worker uses
 
 
-def become(core: Any, zygote: int, stderr: int, descriptors: list[int]) -> NoReturn:
+def become(
+    core: Any, zygote: int, stderr: int, descriptors: list[int], kept: list[int]
+) -> NoReturn:
     """Be a worker, to the end; stderr and descriptors: what the order came with."""
     status = 1
     try:
@@ -32,7 +34,7 @@ def become(core: Any, zygote: int, stderr: int, descriptors: list[int]) -> NoRet
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(stderr, 2)
         # The zygote's own: with them a worker could pose as it, or kill its siblings.
-        close_all_but(descriptors)
+        close_all_but([*descriptors, *kept])
         core.lib.aionif_forked()
         _stand_in_for_the_parent()
         status = _work(core, zygote, segment, bell, control, setup, reply)
@@ -115,6 +117,7 @@ def _prepare(wanted: dict[str, Any]) -> None:
     if wanted["is_sandboxed"]:
         os.dup2(2, 1)  # stdout is the program's: a terminal, or a file that may grow
         _import_python_side(wanted).warm(wanted)
+        _import_python_side(wanted).import_modules(wanted)
     if wanted.get("python"):
         _import_python_side(wanted).prepare(wanted)
 

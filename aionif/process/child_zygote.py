@@ -20,7 +20,7 @@ import socket
 import struct
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,7 @@ class _Worker:
         self.serial = serial
         self.way = way  # what becomes of what it writes
         self.stderr = stderr  # for another listener; not read here
+        self.guard = -1  # of its namespace of process ids, if it has one of its own
         self.pid = 0
         self.status: int | None = None  # once it has ended
 
@@ -56,9 +57,11 @@ class Zygote:
     def __init__(
         self,
         orders: int,
+        template: Any,
         start_listener: Callable[[], tuple[int, socket.socket]],
         become_worker: Callable[..., object],
     ) -> None:
+        self.template = template
         self.become_worker = become_worker
         self.start_listener = start_listener
         self.socket = socket.socket(fileno=orders)
@@ -77,16 +80,18 @@ class Zygote:
         self.workers: dict[int, _Worker] = {}  # by serial
         self.listener_pid, self.listener = start_listener()
         self.poll.register(self.listener, select.POLLIN)
+        template.enter()
 
     def serve(self) -> None:
-        """Obey until there is no parent."""
+        """Obey until there is no parent, or no way to start another worker."""
         self.socket.send(NEWS.pack(0, READY, 0, 0, 0))
         while True:
             for descriptor, _ in self.poll.poll():
                 if descriptor == self.parent:
                     return
                 if descriptor == self.deaths:
-                    self.bury_all()
+                    if not self.bury_all():
+                        return
                 elif descriptor == self.listener.fileno():
                     self.hear_listener()
                 elif not self.obey():
@@ -137,14 +142,16 @@ class Zygote:
         """Start a worker, and have its stderr heard."""
         way = os.pread(descriptors[3], _FIRST_LINE, 0).partition(b"\n")[0]
         ours, theirs = os.pipe()
-        zygote = os.getpid()
+        parent, kept = self.template.parent_of_workers(), self.template.kept()
         worker = _Worker(serial, way, ours)
         try:
+            worker.guard = self.template.before_worker()
             worker.pid = os.fork()
             if worker.pid == 0:
-                self.become_worker(zygote, theirs, descriptors)
+                self.become_worker(parent, theirs, descriptors, kept)
         except OSError:
             os.close(ours)
+            _close_guard(worker)
             raise
         finally:
             os.close(theirs)
@@ -166,8 +173,8 @@ class Zygote:
         finally:
             os.close(handle)
 
-    def bury_all(self) -> None:
-        """Wait for all that have died."""
+    def bury_all(self) -> bool:
+        """Wait for all that have died; False: with one of them all others end."""
         with suppress(BlockingIOError):
             while os.read(self.deaths, CHUNK):
                 pass
@@ -177,9 +184,13 @@ class Zygote:
                 worker = by_pid.get(found[0])
                 if worker is not None:
                     worker.status = found[1]
+                    _close_guard(worker)
                     self.say(worker, OVER)
                 elif found[0] == self.listener_pid:
                     self.replace_listener()
+                elif found[0] == self.template.first:
+                    return False
+        return True
 
     # ---- the listener ----
 
@@ -212,12 +223,20 @@ class Zygote:
         with suppress(KeyError):
             self.poll.unregister(self.listener)
         self.listener.close()
+        self.template.before_other()
         self.listener_pid, self.listener = self.start_listener()
         self.poll.register(self.listener, select.POLLIN)
         for worker in list(self.workers.values()):
             self.introduce(worker)
             if worker.status is not None:
                 self.say(worker, OVER)
+
+
+def _close_guard(worker: _Worker) -> None:
+    """End what a worker has left behind."""
+    if worker.guard >= 0:
+        os.close(worker.guard)
+        worker.guard = -1
 
 
 def _send(to: socket.socket, message: bytes, descriptor: int) -> bool:

@@ -149,6 +149,12 @@ class Zygote:
             raise NifRejected(reason=reason, remedy=remedy)
 
     def _begin(self) -> None:
+        if hasattr(sys.modules.get("__mp_main__"), "__aionif_runs_main__"):  # see child_python
+            self._refusal = (
+                "a worker process runs the program's main module, to find what is defined in it",
+                'Begin what the program does with: if __name__ == "__main__".',
+            )
+            return
         if not sys.executable:
             self._refusal = (
                 "sys.executable is not set, so no worker process can be started",

@@ -32,6 +32,14 @@ void aionif__process_outdate(struct aionif_pool *pool) {
     }
 }
 
+void aionif_pool_set_up(struct aionif_pool *pool, int setup) {
+    aionif__lock();
+    pool->settings.setup = setup;
+    aionif__process_outdate(pool);
+    aionif__dispatch(pool, NULL);
+    aionif__unlock();
+}
+
 /* A sealed process opens no library, so whoever was ordered before this one was named may lack it.
  * One that is at work ends its call first. */
 void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry) {
