@@ -173,6 +173,11 @@ class Sandbox:
         return frozenset(grants)
 
     @property
+    def forks(self) -> bool:
+        """Whether child processes may be started."""
+        return bool({"fork"} & self.granted or {"fork", "vfork", "clone", "clone3"} & self.syscalls)
+
+    @property
     def readable(self) -> tuple[str, ...]:
         """The paths that may be read, those of the profile included, none below another."""
         own = import_paths() if self.profile == "python" else ()

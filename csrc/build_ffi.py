@@ -1,7 +1,7 @@
 """The cffi builder of ``aionif._core``; CMake runs it through ``python -m cffi.gen_src``.
 
-What Python sees stands once, in ``counts.h`` and ``core.h`` between two marks, and is both compiled
-and declared to cffi from there.
+What Python sees stands once, in ``counts.h``, ``seals.h`` and ``core.h`` between two marks, and is
+both compiled and declared to cffi from there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,6 @@ def declarations(name: str) -> str:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef(declarations("counts.h"))
-ffibuilder.cdef(declarations("core.h"))
+for header in ("counts.h", "seals.h", "core.h"):
+    ffibuilder.cdef(declarations(header))
 ffibuilder.set_source("aionif._core", '#include "core.h"')

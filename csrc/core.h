@@ -8,6 +8,7 @@
 #ifndef AIONIF_CORE_H
 #define AIONIF_CORE_H
 #include "counts.h"
+#include "seals.h"
 
 #include <stdint.h>
 
@@ -218,8 +219,10 @@ struct aionif_pool_settings {
     char name[12];
     /* Of the process tier. */
     uint32_t is_process;
+    uint32_t zygote;         /* number of the one that starts its workers */
     int32_t setup;           /* descriptor of what the worker is to do before it serves */
     uint32_t max_calls;      /* of one worker, which is then replaced; 0: no limit */
+    uint32_t one_call;       /* as `max_calls` of 1, but that a session keeps its worker */
     uint64_t cpu_limit_ns;   /* of one call; 0: none. Looked at every 10 ms */
     uint64_t resident_limit; /* bytes; 0: none. Likewise */
     uint64_t result_room;    /* bytes of a result that is too large for a block; 0: no limit */
@@ -227,80 +230,6 @@ struct aionif_pool_settings {
     uint32_t has_file_limit;
     uint32_t has_sandbox;
 };
-
-/* ---- sealing a process (seal.c) ---- */
-
-enum aionif_seal_sizes {
-    AIONIF_SEAL_CODE = 1024, /* instructions of a filter */
-    AIONIF_SEAL_OWN_PIDS = 32,
-    AIONIF_SEAL_PATHS = 128,
-    AIONIF_SEAL_TEXT = 16384, /* of all paths, each with its NUL */
-    AIONIF_SEAL_LIMITS = 4,
-    AIONIF_SEAL_NOTES = 16,
-    AIONIF_SEAL_MARK = 0x0a11,  /* SECCOMP_RET_DATA of a seal's filter: denied */
-    AIONIF_SEAL_FSTAT = 0x0a12, /* likewise: newfstatat(), to be answered as fstat() is */
-};
-
-/* What a seal is made of, in the order in which it is applied; bits. */
-enum aionif_seal_part {
-    AIONIF_SEAL_USER = 1 << 0, /* namespaces */
-    AIONIF_SEAL_NET = 1 << 1,
-    AIONIF_SEAL_IPC = 1 << 2,
-    AIONIF_SEAL_PRIVILEGES = 1 << 3, /* no capabilities, and no way to get any */
-    AIONIF_SEAL_SECRECY = 1 << 4,    /* not dumpable: no core, and no debugger of the same user */
-    AIONIF_SEAL_RLIMITS = 1 << 5,
-    AIONIF_SEAL_FILES = 1 << 6, /* Landlock: no path but those listed */
-    AIONIF_SEAL_TCP = 1 << 7,   /* Landlock: no TCP, should the filter let it through */
-    AIONIF_SEAL_SCOPE = 1 << 8, /* Landlock: no signals and no abstract sockets to outside */
-    AIONIF_SEAL_FILTER = 1 << 9,
-};
-
-enum aionif_seal_state { AIONIF_SEAL_UNKNOWN = 0, AIONIF_SEAL_REFUSED = 1, AIONIF_SEALED = 2 };
-
-enum aionif_seal_access { AIONIF_SEAL_READ = 1, AIONIF_SEAL_WRITE = 2, AIONIF_SEAL_EXECUTE = 4 };
-
-struct aionif_seal_path {
-    uint32_t access; /* enum aionif_seal_access, bits */
-    uint32_t at;     /* offset in text */
-};
-
-/* A policy ready to be applied. It holds no pointer, so its bytes may be sent to another process. */
-struct aionif_seal {
-    uint32_t size;     /* of this struct: one of another build is refused */
-    uint32_t wanted;   /* enum aionif_seal_part, bits */
-    uint32_t required; /* those without which the process must not run */
-    uint32_t code_length;
-    uint32_t own_pid_count;
-    uint32_t path_count;
-    int64_t limits[AIONIF_SEAL_LIMITS];      /* see seal.c; negative: none */
-    uint32_t own_pids[AIONIF_SEAL_OWN_PIDS]; /* instructions whose k becomes this process's id */
-    struct aionif_seal_path paths[AIONIF_SEAL_PATHS];
-    uint64_t code[AIONIF_SEAL_CODE]; /* struct sock_filter */
-    char text[AIONIF_SEAL_TEXT];
-};
-
-struct aionif_seal_note {
-    uint32_t part;
-    int32_t error; /* errno, or 0 */
-    char text[AIONIF_TEXT];
-};
-
-struct aionif_seal_result {
-    uint32_t applied;
-    uint32_t missing; /* wanted, and not (or not wholly) in force */
-    int32_t landlock; /* version of its interface; 0: there is none */
-    uint32_t note_count;
-    struct aionif_seal_note notes[AIONIF_SEAL_NOTES];
-};
-
-int aionif_landlock_version(void); /* of its interface; 0: this kernel has none for us */
-/* Seals the calling process, which should have one thread, for good. 1: sealed. 0: a part that is
- * required is missing; the process is then sealed in part, and good for nothing but to report it. */
-int aionif_seal(const struct aionif_seal *seal, struct aionif_seal_result *out);
-/* Installs a filter for this thread and those that it starts, and sends the descriptor that is told
- * of NOTIFY outcomes through a Unix socket. The filter must let sendmsg through for that socket.
- * 0, or an errno. */
-int aionif_seal_listen(const struct aionif_seal *seal, int socket);
 
 /* ---- the core as a whole ---- */
 
@@ -338,11 +267,13 @@ uint64_t aionif_window_size(void);
 /* Where its blocks begin; 0: no memory. The first to ask for some decides how many there are. */
 uint64_t aionif_arena(uint32_t blocks);
 uint32_t aionif_arena_blocks(void);
-/* Takes the descriptor over. It is given up where it is not ready by then; see aionif__now_ns. */
-void aionif_zygote_use(int socket, int64_t within_ns);
-int aionif_zygote_lost(void); /* 0: there is one; 2: it was lost before it was ready; 1: else */
+/* Zygotes have numbers, by which pools name theirs. `use` takes the descriptor over; a zygote of this
+ * number that there is starts no more workers. It is given up where it is not ready by then; see
+ * aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready; 1: else. */
+int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns);
+int aionif_zygote_lost(uint32_t number);
 uint64_t aionif_stderr_lost(void); /* bytes that workers wrote and that were dropped */
-int aionif_catalog_open(void);     /* a descriptor for the zygote; -1: no memory */
+int aionif_catalog_open(void);     /* a descriptor for a zygote, the caller's; -1: no memory */
 void aionif_block_clear(struct aionif_block *block); /* nothing of its call is left in it */
 uint32_t aionif_catalog_add(const struct aionif_module *module, uint64_t offset); /* 0: full */
 int aionif_processes_descriptor(void); /* descriptor that is readable when something has happened */
@@ -351,6 +282,7 @@ int aionif_pool_processes(struct aionif_pool *pool, int32_t *out, int room); /* 
 int aionif_pool_problem(struct aionif_pool *pool, char *out, int room);
 /* What could not be had for its workers, and the errno; 0: nothing is lacking. */
 int aionif_pool_lack(struct aionif_pool *pool, char *what, int room);
+uint32_t aionif_pool_zygote(const struct aionif_pool *pool); /* its number */
 /* Of a large result: memory that is the caller's until it gives it back, once. The worker can still
  * write to it. */
 int aionif_reply_descriptor(struct aionif_reply *reply);
@@ -358,6 +290,8 @@ void aionif_reply_give_back(struct aionif_reply *reply);
 void aionif_pool_signal(struct aionif_pool *pool, int process, int number);
 /* What came of sealing its workers: enum aionif_seal_state. */
 int aionif_pool_sealed(struct aionif_pool *pool, struct aionif_seal_result *out);
+/* A new setup: workers that were started with another one give way. */
+void aionif_pool_set_up(struct aionif_pool *pool, int setup);
 /* Sealed workers that can't have loaded this function's library give way to new ones. */
 void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry);
 int aionif_buffer_open(uint32_t buffer, uint64_t address, uint64_t length, int writable);

@@ -26,7 +26,7 @@ HEIGHT = {room: height for height, room in enumerate(ORDER)}
 STRANGERS = {("faults", "lanes"), ("sealing", "lanes"), ("sealing", "faults")}
 
 # What Python sees: everyone may use its types, and what it declares is defined in many rooms.
-FACE = ("core.h", "counts.h")
+FACE = ("core.h", "counts.h", "seals.h")
 
 # Beside the core: libraries and a program of their own, and the header for authors of native code.
 APART = ("bench", "gallery", "include", "launcher")

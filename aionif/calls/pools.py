@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aionif.calls.breakers import Breakers, BreakerStatistics
+from aionif.calls.preloads import Preloads
 from aionif.core.native import ffi, lib
 from aionif.errors import NifRejected
 from aionif.filters.syscalls import number_of
@@ -15,6 +17,7 @@ from aionif.log import warn
 from aionif.memory.shared import Warm
 from aionif.process import zygote
 from aionif.sealing.seal import log_missing, read_report
+from aionif.sealing.template import template_of
 from aionif.system.cgroup import killed_together
 from aionif.system.shortage import explain
 from aionif.telemetry import registry
@@ -104,6 +107,7 @@ class Pools:
         self._unsealed: set[str] = set()  # likewise
         self._restarts = dict.fromkeys(RESTARTS, 0)  # likewise
         self._exposed: tuple[str, ...] = ()
+        self._preloads: dict[tuple[Any, ...], Preloads] = {}
         self._series = Series()
         self.warm = Warm()
         self._breakers = Breakers()
@@ -119,23 +123,41 @@ class Pools:
         Raises:
             NifRejected: the system gives no memory or thread.
         """
-        key = (
-            policy.stack_size,
-            policy.guard_size,
-            policy.contain_exit,
-            policy.deny_syscalls,
-            policy.abort_attempts,
-            policy.max_lost_threads,
-            policy.spin,
-            policy.watch,
-            policy.wake,
-            setup and (setup, policy.limits, policy.sandbox),
-        )
+        key = _key(policy, setup)
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = self._open(policy, setup)
             registry.enter(self)
         return pool
+
+    def preloads(self, policy: NifPolicy, setup: Setup) -> Preloads | None:
+        """Return the modules that workers import before they are sealed; None: they are not."""
+        if policy.sandbox is None:
+            return None
+        key = _key(policy, setup)
+        found = self._preloads.get(key)
+        if found is None:
+            renew = partial(self._renew, policy, setup)
+            found = self._preloads[key] = Preloads(policy.sandbox, setup.preload, renew)
+        return found
+
+    def _renew(self, policy: NifPolicy, setup: Setup) -> None:
+        pool = self._pools.get(_key(policy, setup))
+        if pool is not None:
+            lib.aionif_pool_set_up(pool, self._describe(policy, setup))
+
+    def _describe(self, policy: NifPolicy, setup: Setup) -> int:
+        """Return a descriptor of what the workers are to do before they serve."""
+        preloads = self.preloads(policy, setup)
+        document = setup.document(policy, preloads.names if preloads else ())
+        try:
+            descriptor = os.memfd_create("aionif-setup")
+            self._descriptors.append(descriptor)
+            os.write(descriptor, document)
+        except OSError as problem:
+            reason, remedy = explain(problem.errno or 0, "memfd_create")
+            raise NifRejected(reason=reason, remedy=remedy) from problem
+        return descriptor
 
     def _open(self, policy: NifPolicy, setup: Setup | None) -> Any:
         alone = (os.cpu_count() or 1) == 1  # then whoever spins keeps the other side from running
@@ -167,21 +189,15 @@ class Pools:
         return pool
 
     def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
-        zygote.ensure()
-        limits = _limits_to_keep(policy)
+        starter = zygote.of(template_of(policy.sandbox))
+        starter.ensure()
+        limits = _limits_to_keep(policy, starter)
         if limits != policy.limits:
             self._unsealed.add("limits")
-        document = setup.document(policy)
-        try:
-            descriptor = os.memfd_create("aionif-setup")
-            self._descriptors.append(descriptor)
-            os.write(descriptor, document)
-        except OSError as problem:
-            reason, remedy = explain(problem.errno or 0, "memfd_create")
-            raise NifRejected(reason=reason, remedy=remedy) from problem
+        settings.setup = self._describe(policy, setup)
         self._exposed = _exposed()
         settings.is_process = 1
-        settings.setup = descriptor
+        settings.zygote = starter.number
         settings.max_calls = setup.max_calls or 0
         settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
         settings.resident_limit = limits.resident_memory or 0
@@ -189,6 +205,7 @@ class Pools:
         settings.has_address_limit = limits.address_space is not None
         settings.has_file_limit = limits.file_size is not None
         settings.has_sandbox = policy.sandbox is not None
+        settings.one_call = policy.sandbox is not None and policy.sandbox.forks
 
     def statistics(self, tainted: tuple[str, ...]) -> Statistics:
         """Add up the counts of all pools."""
@@ -276,6 +293,21 @@ class Pools:
             os.close(self._descriptors.pop())
 
 
+def _key(policy: NifPolicy, setup: Setup | None) -> tuple[Any, ...]:
+    return (
+        policy.stack_size,
+        policy.guard_size,
+        policy.contain_exit,
+        policy.deny_syscalls,
+        policy.abort_attempts,
+        policy.max_lost_threads,
+        policy.spin,
+        policy.watch,
+        policy.wake,
+        setup and (setup, policy.limits, policy.sandbox),
+    )
+
+
 def seal_of(pool: Any) -> SealReport | None:
     """Return what came of sealing a pool's workers; None: nothing is known yet."""
     out = ffi.new("struct aionif_seal_result *")
@@ -288,14 +320,14 @@ def seal_of(pool: Any) -> SealReport | None:
 _logged: set[str] = set()
 
 
-def _limits_to_keep(policy: NifPolicy) -> NifLimits:
+def _limits_to_keep(policy: NifPolicy, starter: zygote.Zygote) -> NifLimits:
     """Return the limits of a policy; where there is no /proc, without what it did not ask for.
 
     Raises:
         NifRejected: it asks for what can't be kept here.
     """
     limits = policy.limits
-    if limits.resident_memory is None or zygote.is_visible():
+    if limits.resident_memory is None or starter.is_visible():
         return limits
     problem = "resident_memory is read from /proc, which is not mounted, or hides processes"
     if policy.sandbox is None or limits.resident_memory != SEALED_LIMITS.resident_memory:

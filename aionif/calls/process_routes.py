@@ -14,12 +14,14 @@ from aionif.process.packing import packing_of
 from aionif.process.packing_ctypes import result_elsewhere
 from aionif.process.remote import main_module, pack_initializer, plan_of_callable, remote_packing
 from aionif.process.setup import Setup
+from aionif.sealing.template import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aionif.binding.plan import Plan
     from aionif.calls.pools import Pools
+    from aionif.calls.preloads import Preloads
     from aionif.policy import NifPolicy
     from aionif.process.packed import Packing
 
@@ -51,16 +53,22 @@ def plan_of_any(fn: Any) -> Plan:
 
 
 def plan_in_process(
-    fn: Any, policy: NifPolicy, pools: Pools, *, is_session: bool
+    fn: Any, policy: NifPolicy, pools: Pools, preloads: Preloads | None, *, is_session: bool
 ) -> tuple[Plan, Packing]:
-    """Return a function's plan, known to worker processes, and how its arguments get there."""
+    """Return a function's plan, known to worker processes, and how its arguments get there.
+
+    preloads: of the workers, if they are sealed.
+    """
     plan = plan_of_any(fn)
     if plan.address and plan.ctype is None:
         plan = of_ctypes.bind(fn, result_elsewhere)
     warm = pools.warm if policy.sandbox is None else None
     if not plan.address:
-        return plan, remote_packing(fn, plan, policy, warm)
-    zygote.ensure()
+        need = preloads.need if preloads is not None else None
+        if need is not None:
+            need(fn)
+        return plan, remote_packing(fn, plan, policy, warm, need)
+    zygote.of(template_of(policy.sandbox)).ensure()
     catalog.enter(plan)
     return plan, packing_of(plan, warm, is_session=is_session)
 

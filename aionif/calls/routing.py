@@ -124,7 +124,13 @@ class Router(Caller):
         self._pools.reset_breakers(None if fn is None else plan_of_any(fn))
 
     def _make_process_route(self, fn: Any, policy: NifPolicy) -> Route:
-        plan, packing = plan_in_process(fn, policy, self._pools, is_session=False)
+        plan, packing = plan_in_process(
+            fn,
+            policy,
+            self._pools,
+            self._pools.preloads(policy, self._setup),
+            is_session=False,
+        )
         native = not packing.is_python
         strand = ffi.NULL if policy.thread_safe or not native else serial_strand(fn)
         pool = process_pool(self._pools, policy, self._setup, plan)

@@ -107,8 +107,10 @@ class NifSession(Caller):
             raise NifClosed(resource="executor")
         executor = self._executor
         if executor._isolation == "process":  # noqa: SLF001
-            plan, packing = plan_in_process(fn, policy, executor._pools, is_session=True)  # noqa: SLF001
-            pool = process_pool(executor._pools, self._policy, executor._setup, plan)  # noqa: SLF001
+            pools, setup = executor._pools, executor._setup  # noqa: SLF001
+            preloads = pools.preloads(self._policy, setup)
+            plan, packing = plan_in_process(fn, policy, pools, preloads, is_session=True)
+            pool = process_pool(pools, self._policy, setup, plan)
         else:
             pool = executor._pools.get(self._policy)  # noqa: SLF001
             plan, packing = plan_of(fn), None

@@ -326,7 +326,8 @@ def lack_of(pool: Any) -> tuple[str, str] | None:
     """Return what the system did not give for a worker, and a remedy; None: nothing is lacking."""
     what = ffi.new("char[]", lib.AIONIF_TEXT)
     error = lib.aionif_pool_lack(pool, what, lib.AIONIF_TEXT)
-    return zygote.lack(error, ffi.string(what).decode()) if error else None
+    number = lib.aionif_pool_zygote(pool)
+    return zygote.lack(error, ffi.string(what).decode(), number) if error else None
 
 
 def _problem_of(pool: Any) -> str:

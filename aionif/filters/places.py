@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ("import_paths", "roots")
 
+_INSTALLED = frozenset({"site-packages", "dist-packages"})  # as installers name them
 _SYSTEM_PATHS = (
     "/usr/lib",
     "/usr/lib64",
@@ -27,11 +29,12 @@ _SYSTEM_PATHS = (
 
 
 def import_paths() -> tuple[str, ...]:
-    """Return where this interpreter imports modules from, and what it reads while doing so.
+    """Return the standard library and the directories of installed packages, and what they read.
 
-    A current directory of `/` is not taken, though it is on sys.path: that would be everything.
+    Not the rest of sys.path: the directory of a program holds more than its modules.
     """
-    found = [Path(path) for path in sys.path]
+    found = [Path(path) for path in sys.path if Path(path).name in _INSTALLED]
+    found += map(Path, site.getsitepackages())
     found += [Path(os.__file__).parent, Path(__file__).parents[1], Path(sys.base_prefix, "lib")]
     found += map(Path, _SYSTEM_PATHS)
     whole = {str(path.absolute()) for path in found if _exists(path)}

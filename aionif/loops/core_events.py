@@ -10,6 +10,7 @@ from aionif.core.taints import taints
 from aionif.log import warn
 from aionif.process import zygote
 from aionif.sealing.seal import log_missing, words_of
+from aionif.system.shortage import explain
 
 __all__ = ("report_all",)
 
@@ -34,20 +35,26 @@ def report_all(names: dict[int, str]) -> None:
             log_missing(words_of(event.detail), ffi.string(event.text).decode(errors="replace"))
             continue
         if event.kind == lib.AIONIF_CORE_ZYGOTE_WANTED:
-            zygote.revive()
+            zygote.numbered(event.thread).revive()
             continue
         name, reason = _EVENTS[event.kind]
-        if event.kind == lib.AIONIF_CORE_ZYGOTE_LOST and not event.detail:
-            zygote.revive()
+        if event.kind == lib.AIONIF_CORE_ZYGOTE_LOST:
+            warn(name, **_of_lost_zygote(zygote.numbered(event.thread), reason, event.detail))
+            continue
         warn(name, **_fields(event, reason, names))
+
+
+def _of_lost_zygote(lost: zygote.Zygote, reason: str | None, stillborn: int) -> dict[str, Any]:
+    if stillborn:
+        return {"reason": lost.problem()[0], "stderr": lost.last_words() or None}
+    lost.revive()
+    return {"reason": reason}
 
 
 def _fields(event: Any, reason: str | None, names: dict[int, str]) -> dict[str, Any]:
     text = ffi.string(event.text).decode("utf-8", "replace")
-    if event.kind == lib.AIONIF_CORE_ZYGOTE_LOST and event.detail:  # before it was ready
-        return {"reason": zygote.problem()[0], "stderr": zygote.last_words() or None}
     if event.kind == lib.AIONIF_CORE_NO_WORKER:
-        return {"reason": zygote.lack(int(event.detail), text)[0]}
+        return {"reason": explain(int(event.detail), text)[0]}
     if event.kind == lib.AIONIF_CORE_TAINTED:
         return {"reason": ", ".join(taints(event.detail))}
     if event.kind == lib.AIONIF_CORE_SLOW:

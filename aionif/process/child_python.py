@@ -23,14 +23,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("prepare", "run", "run_each", "warm")
+__all__ = ("import_modules", "prepare", "run", "run_each", "warm")
 
 _PATIENCE = 60.0  # seconds until the last large result is taken for one that nobody will read
 ERROR, ELSEWHERE = 1 << 61, 1 << 62  # in what `run` returns
 PLAIN = 1 << 63  # in the length that it is given: the reply must not be a pickle
 _MAIN = "__mp_main__"
+_RUNNING = "__aionif_runs_main__"  # a global while it runs: see process/zygote.py
 
 _main: dict[str, str] = {}  # how to run the parent's main module
+_problems: dict[str, BaseException] = {}  # why a module could not be imported before the seal
 _message: Any = None
 _plain: Any = None
 
@@ -48,6 +50,22 @@ def warm(wanted: dict[str, Any]) -> None:
     except OSError as error:
         for side in (_Pickled, _Plain):
             _failure(error, side)
+
+
+def import_modules(wanted: dict[str, Any]) -> None:
+    """Import what calls come from, and read its source, which tracebacks show.
+
+    What fails is told by the calls that need it: others do not.
+    """
+    import linecache  # noqa: PLC0415 - as above
+
+    _load(wanted)
+    for name in wanted["modules"]:
+        try:
+            module = _main_module() if name == "__main__" else importlib.import_module(name)
+            linecache.getlines(getattr(module, "__file__", None) or "")
+        except BaseException as problem:  # noqa: BLE001 - anybody's code
+            _problems[name] = problem
 
 
 def prepare(wanted: dict[str, Any]) -> None:
@@ -89,21 +107,40 @@ def _find(module: str, name: str) -> Any:
     if module == __name__:  # the package it is said to be in may not be there to import
         return globals()[name]
     if not _main or module not in ("__main__", _MAIN):
+        if module in _problems:
+            raise _problems[module]
         return None
-    # Not by its name alone: multiprocessing, where it is imported first, gives that to `_child`.
-    if getattr(sys.modules.get(_MAIN), "__name__", None) != _MAIN:
-        main = types.ModuleType(_MAIN)
-        sys.modules[_MAIN] = sys.modules["__main__"] = main
-        if "name" in _main:
-            found = runpy.run_module(_main["name"], run_name=_MAIN, alter_sys=True)
-        else:
-            found = runpy.run_path(_main["path"], run_name=_MAIN)
-        main.__dict__.update(found)
-        sys.modules[_MAIN] = sys.modules["__main__"] = main
-    value: Any = sys.modules[_MAIN]
+    value: Any = _main_module()
     for part in name.split("."):
         value = getattr(value, part)
     return value
+
+
+def _main_module() -> types.ModuleType:
+    """Return the parent's main module, which is run here for that, once."""
+    # Not by its name alone: multiprocessing, where it is imported first, gives that to `child`.
+    if getattr(sys.modules.get(_MAIN), "__name__", None) != _MAIN:
+        if "__main__" in _problems:
+            raise _problems["__main__"]
+        main = types.ModuleType(_MAIN)
+        before = sys.modules["__main__"]
+        sys.modules[_MAIN] = sys.modules["__main__"] = main
+        try:
+            main.__dict__.update(_run_main())
+        except BaseException:
+            sys.modules["__main__"] = before
+            del sys.modules[_MAIN]
+            raise
+        del main.__dict__[_RUNNING]
+        sys.modules[_MAIN] = sys.modules["__main__"] = main
+    return sys.modules[_MAIN]
+
+
+def _run_main() -> dict[str, Any]:
+    flag: dict[str, Any] = {_RUNNING: True}
+    if "name" in _main:
+        return runpy.run_module(_main["name"], flag, _MAIN, alter_sys=True)
+    return runpy.run_path(_main["path"], flag, _MAIN)
 
 
 def run(  # noqa: PLR0913, PLR0917 - what the call came with

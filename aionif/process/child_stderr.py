@@ -1,22 +1,15 @@
-"""What workers write to stderr, on its way through the zygote; `child` loads it by its path.
+"""What workers write to stderr, and who reads it: the listener, a process beside the zygote.
 
-Nobody may ever wait for the program's stderr: it can be a pipe that is not read, or a terminal that
-is stopped, and the zygote starts the workers of all executors. Whether a write blocks can't be
-asked beforehand, and O_NONBLOCK would be set for the program too, which has the same open file. So:
+It is not the zygote itself, as workers to come have that one's memory: what one of them has
+written is not for another. The listener is told of workers by the zygote, with the descriptor of
+each; it tells the parent how they ended, with the last that they wrote.
 
-- A regular file is written to by the zygote itself, at once.
-- Anything else is written to by a process of its own, the writer, which is forked when the first
-  worker says something. It may wait as long as it likes. The zygote feeds it by a pipe that does
-  not block, and keeps up to 1 MiB for it; what comes on top is dropped, counted, and said.
-- A worker is read in turn with all others, and after a burst no faster than 8 MiB a second: it
-  waits for some milliseconds, never for the program's stderr.
+A worker is read in turn with all others, and after a burst no faster than 8 MiB a second: it
+waits for some milliseconds, never for the program's stderr (child_outlet).
 
 What an unsealed worker writes is passed on byte by byte. What a sealed one writes is kept for its
 reports alone, or where its policy asks for it passed on in whole lines, each with the worker's id
 before it and with everything escaped that a terminal would obey.
-
-Rejected: opening the same file anew through /proc, with O_NONBLOCK. There may be no /proc, and the
-terminal or pipe of another user, as after `su`, can't be opened.
 
 Nothing of the package is imported here, as in `child`.
 """
@@ -27,171 +20,172 @@ import importlib.util
 import os
 import select
 import signal
-import stat
+import socket
+import struct
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Outlet", "Speaker")
+__all__ = ("Listener", "Speaker", "start")
 
 RAW, REPORT, PASS = b"raw", b"report", b"pass"  # the first line of a setup
+OVER = b"over"  # what the zygote says of a worker that has ended
+WORD = struct.Struct("<Qii8s")  # what it says: see child_zygote
+NEWS = struct.Struct("<QiiiI")  # struct news of csrc/processes/zygote.c
+TOLD = struct.Struct("<Q")  # to the zygote: the parent knows of the end of this one
+ENDED, LOST = 2, 5
+TAIL = 4096 - NEWS.size  # bytes of stderr that go with the news of a worker's end
 CHUNK = 65536
-_ROOM = 1 << 20  # bytes that wait for a slow reader
+_MOST = (1 << 31) - 1
+_BETWEEN = 1.0  # seconds between two words to the parent about stderr that was lost
 _BURST = 1 << 20  # bytes of one worker that are read as they come
 _RATE = 8 << 20  # bytes a second of one worker after that
 _LAST = 1 << 20  # bytes that are read of one that has died
 _LINE = 4096  # bytes; a longer line of a sealed worker is cut into several
-_GRACE = 5  # seconds that a reader has to take the rest, once the program has ended
 
 
-class Outlet:
-    """The program's stderr."""
+def start(
+    outlet_type: Any, said: bytes, close_all_but: Callable[[list[int]], None], news: int
+) -> tuple[int, socket.socket]:
+    """Fork the listener, with what is to be passed on; return its id, and our end of its socket."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the writer
+            close_all_but([theirs.fileno(), news])
+            _take_name()
+            poll = select.poll()
+            outlet = outlet_type(poll, close_all_but)
+            outlet.put(said)
+            listener = Listener(theirs, socket.socket(fileno=news), poll, outlet)
+            listener.serve()
+            listener.close()
+        finally:
+            os._exit(0)
+    theirs.close()
+    return pid, ours
 
-    def __init__(self, poll: Any, close_all_but: Callable[[list[int]], None]) -> None:
-        self.lost = 0  # bytes that the program has not been told of
-        self.feed = -1
-        self._poll = poll
-        self._close_all_but = close_all_but
-        self._is_file = stat.S_ISREG(os.fstat(2).st_mode)
-        self._waiting = bytearray()
-        self._dropped = 0  # bytes since the last word about it
-        self._started = 0.0  # when the writer was
 
-    def put(self, data: bytes) -> None:
-        """Pass it on, keep it until there is room, or drop it."""
-        if self._is_file:
-            self._write_file(data)
-            return
-        if len(self._waiting) + len(data) > (_ROOM // 2 if self._dropped else _ROOM):
-            self._drop(len(data))
-        else:
-            self._waiting += data
-        self.flush()
+def _take_name() -> None:
+    """Be told from workers, which have the zygote's name."""
+    with suppress(OSError):
+        file = os.open("/proc/self/comm", os.O_WRONLY)
+        try:
+            os.write(file, b"aionif-stderr")
+        finally:
+            os.close(file)
 
-    def flush(self) -> None:
-        """Give the writer what it takes now."""
-        self._feed_writer()
-        if self._dropped and len(self._waiting) <= _ROOM // 2:
-            self._waiting += self._word()
-            self._feed_writer()
-        if self.feed >= 0:
-            if self._waiting:
-                self._poll.register(self.feed, select.POLLOUT)
-            else:
-                with suppress(KeyError):
-                    self._poll.unregister(self.feed)
+
+class Listener:
+    """It reads what workers write until the zygote has ended."""
+
+    def __init__(self, words: Any, news: Any, poll: Any, outlet: Any) -> None:
+        self.words = words
+        self.news = news
+        self.poll = poll
+        self.outlet = outlet
+        self.poll.register(words, select.POLLIN)
+        self.speakers: dict[int, Speaker] = {}  # by serial
+        self.by_descriptor: dict[int, Speaker] = {}  # those that are not at their end
+        self.resting: dict[int, float] = {}  # until when such a one is not read
+        self.told = -_BETWEEN
+
+    def serve(self) -> None:
+        while True:
+            for descriptor, _ in self.poll.poll(self.wake_rested()):
+                if descriptor == self.words.fileno():
+                    if not self.take_word():
+                        return
+                elif descriptor == self.outlet.feed:
+                    self.outlet.flush()
+                elif descriptor in self.by_descriptor:
+                    self.hear(descriptor)
 
     def close(self) -> None:
-        """Give the writer the rest, once nothing more will come."""
-        os.dup2(0, 1)  # who waits for the end of the program's stdout need not wait for this
-        end = time.monotonic() + _GRACE
-        while (self._waiting or self._dropped) and time.monotonic() < end:
-            self.flush()
-            if self.feed < 0:
-                break
-            if self._waiting:
-                poll = select.poll()
-                poll.register(self.feed, select.POLLOUT)
-                poll.poll(100)
+        """Have what they said written."""
+        self.news.close()  # by its end the parent knows
+        for speaker in self.speakers.values():
+            speaker.drain()
+        self.outlet.close()
 
-    def _write_file(self, data: bytes) -> None:
+    def take_word(self) -> bool:
+        """Hear of a worker's start, or of its end; False: the zygote has ended."""
         try:
-            while data:
-                data = data[os.write(2, data) :]
-        except OSError:
-            self._drop(len(data))
-            self._dropped = 0  # there is no place to say it
-
-    def _drop(self, count: int) -> None:
-        self._dropped += count
-        self.lost += count
-
-    def _word(self) -> bytes:
-        count, self._dropped = self._dropped, 0
-        start = b"" if self._waiting.endswith(b"\n") else b"\n"
-        return (
-            start + b"aionif: %d bytes of workers' stderr were dropped: not read in time\n" % count
-        )
-
-    def _feed_writer(self) -> None:
-        if self.feed < 0 and not (self._waiting and self._start_writer()):
-            return
-        try:
-            while self._waiting:
-                del self._waiting[: os.write(self.feed, self._waiting[:CHUNK])]
-        except BlockingIOError:
-            pass
-        except OSError:  # it has ended: nobody reads the program's stderr any more
-            with suppress(KeyError):
-                self._poll.unregister(self.feed)
-            os.close(self.feed)
-            self.feed = -1
-
-    def _start_writer(self) -> bool:
-        now = time.monotonic()
-        if self._started and now - self._started < 1:
-            return False
-        self._started = now
-        try:
-            theirs, ours = os.pipe()
+            data, descriptors, _, _ = socket.recv_fds(self.words, 64, 1, socket.MSG_CMSG_CLOEXEC)
         except OSError:
             return False
-        zygote = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError:
-            os.close(theirs)
-            os.close(ours)
+        if not data:
             return False
-        if pid == 0:
-            _become_writer(theirs, zygote, self._close_all_but)
-        os.close(theirs)
-        os.set_blocking(ours, False)
-        self.feed = ours
+        serial, pid, status, word = WORD.unpack(data)
+        word = word.rstrip(b"\0")
+        if descriptors:
+            self.meet(serial, Speaker(descriptors[0], pid, word, self.outlet))
+        elif word == OVER:
+            self.bury(serial, pid, status)
         return True
 
+    def meet(self, serial: int, speaker: Speaker) -> None:
+        """Read what this worker writes, from now on."""
+        os.set_blocking(speaker.descriptor, False)
+        self.speakers[serial] = self.by_descriptor[speaker.descriptor] = speaker
+        self.poll.register(speaker.descriptor, select.POLLIN)
 
-def _become_writer(feed: int, zygote: int, close_all_but: Callable[[list[int]], None]) -> NoReturn:
-    """Write what comes to the program's stderr; end with the zygote, though not at once."""
-    alone = 0
+    def hear(self, descriptor: int) -> None:
+        """Take some of what a worker has written."""
+        speaker = self.by_descriptor[descriptor]
+        if not speaker.read():
+            self.poll.unregister(descriptor)
+            del self.by_descriptor[descriptor]
+        elif until := speaker.rest(time.monotonic()):
+            self.poll.unregister(descriptor)
+            self.resting[descriptor] = until
 
-    def look(*_: object) -> None:
-        nonlocal alone
-        alone += os.getppid() != zygote
-        if alone > _GRACE:  # nobody reads it
-            os._exit(1)
+    def wake_rested(self) -> int | None:
+        """Read again from those that may write on; return the milliseconds until there is more."""
+        now = time.monotonic()
+        self.tell_losses(now)
+        for descriptor, until in list(self.resting.items()):
+            if until <= now:
+                del self.resting[descriptor]
+                self.poll.register(descriptor, select.POLLIN)
+        due = [*self.resting.values(), *([self.told + _BETWEEN] if self.outlet.lost else [])]
+        return int((min(due) - now) * 1000) + 1 if due else None
 
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGALRM, look)
-        close_all_but([feed])
-        os.dup2(0, 1)
-        while chunk := os.read(feed, CHUNK):
-            signal.setitimer(signal.ITIMER_REAL, 1, 1)
-            _write(chunk)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    except BaseException:  # noqa: BLE001, S110 - there is nowhere to say it
-        pass
-    finally:
-        os._exit(0)
+    def tell_losses(self, now: float) -> None:
+        """Tell the parent, now and then, how much could not be passed on."""
+        if self.outlet.lost and now >= self.told + _BETWEEN:
+            self.told = now
+            lost, self.outlet.lost = min(self.outlet.lost, _MOST), 0
+            self.tell(NEWS.pack(0, LOST, lost, 0, 0))
 
+    def tell(self, news: bytes) -> None:
+        with suppress(OSError):  # the parent has ended, and the zygote will
+            self.news.send(news)
 
-def _write(chunk: bytes) -> None:
-    while chunk:
-        try:
-            chunk = chunk[os.write(2, chunk) :]
-        except BlockingIOError:  # the program has its stderr so
-            select.select([], [2], [])
+    def bury(self, serial: int, pid: int, status: int) -> None:
+        """Read what is left, tell the parent, then the zygote."""
+        speaker = self.speakers.pop(serial)
+        speaker.drain()
+        self.resting.pop(speaker.descriptor, None)
+        self.by_descriptor.pop(speaker.descriptor, None)
+        with suppress(KeyError):  # its stderr had ended before, or rests
+            self.poll.unregister(speaker.descriptor)
+        os.close(speaker.descriptor)
+        tail = speaker.tail(TAIL)
+        self.tell(NEWS.pack(serial, ENDED, pid, status, len(tail)) + tail)
+        with suppress(OSError):  # the zygote has ended
+            self.words.send(TOLD.pack(serial))
 
 
 class Speaker:
     """The stderr of one worker."""
 
-    def __init__(self, descriptor: int, pid: int, way: bytes, outlet: Outlet) -> None:
+    def __init__(self, descriptor: int, pid: int, way: bytes, outlet: Any) -> None:
         self.descriptor = descriptor
         self._label = b"[worker %d] " % pid
         self._way = way

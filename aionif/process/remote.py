@@ -27,6 +27,8 @@ from aionif.process import message, replies
 from aionif.process.packed import Packed, Packing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aionif.memory.shared import Warm
     from aionif.policy import NifPolicy
 
@@ -78,12 +80,23 @@ def _explain(arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentE
     return NifArgumentError(argument="args", value=arguments, problem=f"can't be passed: {problem}")
 
 
-def remote_packing(function: Any, plan: Plan, policy: NifPolicy, warm: Warm | None) -> Packing:
-    """Return how calls of a Python callable get across."""
+def remote_packing(
+    function: Any,
+    plan: Plan,
+    policy: NifPolicy,
+    warm: Warm | None,
+    need: Callable[..., None] | None,
+) -> Packing:
+    """Return how calls of a Python callable get across.
+
+    need: told of arguments, whose modules a sealed worker must have.
+    """
     asked = replies.PLAIN if policy.has_plain_results else 0
 
     def pack(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         message = _pickled(function, arguments)
+        if need is not None:
+            need(*arguments)
         packed_block = Block()
         keep = None
         if message.size <= SIZE - HEADER:

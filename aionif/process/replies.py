@@ -45,6 +45,11 @@ _LONG = 4096  # bytes of a stream, which take about a millisecond
 _NO_LIMIT = 1 << 62
 _MOST_STATUS = 1 << 32  # what `sys.exit` is given may be larger than a process's status
 
+_SEALED = (
+    "What a sealed worker may not read it must have imported before: NifExecutor(preload=(...)), "
+    "or Sandbox.allow_read() of where it lies."
+)
+
 
 def result(answer: int, packed: Any, large: Any, plan: Plan, policy: NifPolicy) -> Any:
     """Return the result of a call, or a Later that makes it; or raise what the callable raised.
@@ -199,6 +204,8 @@ def _raise_as_it_is(error: Any, cause: RemoteTraceback, plan: Plan, policy: NifP
         return
     limit = _limit_behind(error, policy)
     if limit is None:
+        if isinstance(error, ImportError) and policy.sandbox is not None:
+            error.add_note(_SEALED)
         raise error from cause
     raise NifLimitExceeded(
         limit=limit, allowed=getattr(policy.limits, limit), **_where(plan)
@@ -219,7 +226,7 @@ def _not_passed(kind: str, what: Any, text: str, plan: Plan, policy: NifPolicy) 
             'NifPolicy(results="pickle") if you trust all that runs in the worker.'
         )
     if kind == "unreadable" and policy.sandbox is not None:
-        remedy = "Its modules must be imported before the seal: NifExecutor(preload=(...))."
+        remedy = _SEALED
     return NifArgumentError(
         argument="fn" if kind == "unreadable" else "result",
         value=what,

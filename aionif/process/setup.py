@@ -12,6 +12,8 @@ from aionif.process.environment import of_worker
 from aionif.sealing.seal import compile_worker_seal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aionif.policy import NifPolicy
 
 __all__ = ("Setup",)
@@ -30,17 +32,21 @@ class Setup:
     python: tuple[tuple[str, str], ...] = ()
     max_calls: int | None = None
 
-    def document(self, policy: NifPolicy) -> bytes:
+    @property
+    def preload(self) -> list[str]:
+        """The names of modules that the program wants imported."""
+        return dict(self.python).get("preload", "").split(",")
+
+    def document(self, policy: NifPolicy, modules: Sequence[str]) -> bytes:
         """Return it as a worker reads it: a line of JSON, and its seal if it is to have one.
 
         Before it comes a line for the zygote, which reads no more than that: the rest is the
-        worker's alone.
+        worker's alone. modules: to be imported, as far as they can be, before it is sealed.
         """
         told = dict(self.python)
         if policy.sandbox is not None:  # who has it may speak to the program's managers
             told.pop("authkey", None)
         here = Path(__file__)
-        main = dict(self.main).get("path")
         document = {
             "is_sandboxed": policy.sandbox is not None,
             "path": sys.path,
@@ -49,9 +55,10 @@ class Setup:
             "plain": str(here.with_name("plain.py")),
             "main": dict(self.main),
             "python": told,
+            "modules": list(modules),
             "environment": of_worker(policy.sandbox),
         }
-        seal = compile_worker_seal(policy, *([main] if main else []))
+        seal = compile_worker_seal(policy)
         return b"\n".join((_way(policy), json.dumps(document).encode(), seal))
 
 

@@ -7,6 +7,7 @@ apply them as well: `aionif_seal` in `csrc/core.h`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from errno import errorcode
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ __all__ = (
     "compile_worker_seal",
     "log_missing",
     "pack_seal",
+    "parts_of_worker",
+    "paths_of",
     "read_report",
     "refusal",
     "seal_process",
@@ -44,9 +47,6 @@ __all__ = (
 )
 
 _PARTS: dict[str, int] = {
-    "user namespace": lib.AIONIF_SEAL_USER,
-    "network namespace": lib.AIONIF_SEAL_NET,
-    "ipc namespace": lib.AIONIF_SEAL_IPC,
     "privileges": lib.AIONIF_SEAL_PRIVILEGES,
     "secrecy": lib.AIONIF_SEAL_SECRECY,
     "limits": lib.AIONIF_SEAL_RLIMITS,
@@ -54,6 +54,12 @@ _PARTS: dict[str, int] = {
     "tcp": lib.AIONIF_SEAL_TCP,
     "scope": lib.AIONIF_SEAL_SCOPE,
     "filter": lib.AIONIF_SEAL_FILTER,
+    "user namespace": lib.AIONIF_SEAL_USER,
+    "network namespace": lib.AIONIF_SEAL_NET,
+    "ipc namespace": lib.AIONIF_SEAL_IPC,
+    "pid namespace": lib.AIONIF_SEAL_PID,
+    "mount namespace": lib.AIONIF_SEAL_MOUNT,
+    "identity": lib.AIONIF_SEAL_IDENTITY,
 }
 _NAMESPACES = {
     "user": lib.AIONIF_SEAL_USER,
@@ -99,8 +105,9 @@ class SealReport:
 
     is_sealed: False where a part is missing that the policy requires.
     applied, missing: words for its parts: "filter", "privileges", "secrecy", "limits", "files",
-        "tcp", "scope", "user namespace", "network namespace", "ipc namespace". What was not asked
-        for is in neither.
+        "tcp", "scope", "user namespace", "network namespace", "ipc namespace", and of worker
+        processes "pid namespace", "mount namespace" and "identity". What was not asked for is in
+        neither.
     landlock: version of Landlock's interface; 0 where the kernel has none for us.
     notes: why something is missing, and which paths could not be opened.
     """
@@ -133,34 +140,61 @@ def compile_seal(
     Raises:
         NifArgumentError: the policy lists more paths than a seal can hold.
     """
-    grants = sandbox.granted.difference(without)
-    code = program_of(HERE.name, grants, {*sandbox.syscalls, *also}, sandbox.denied)
-    seal = pack_seal(code)
-    _put_limits(seal, sandbox.limits, sandbox)
-    _put_paths(seal, sandbox)
-    seal.wanted, seal.required = _parts(sandbox, is_dumpable=is_dumpable)
+    seal = _pack(sandbox, also, without, is_dumpable=is_dumpable)
     if inherits_namespaces:
         seal.wanted &= ~_ALL_NAMESPACES
         seal.required &= ~_ALL_NAMESPACES
     return bytes(ffi.buffer(seal))
 
 
-def compile_worker_seal(policy: NifPolicy, *also_readable: str) -> bytes:
-    """Return the seal of a worker process; empty where the policy asks for nothing.
-
-    also_readable: paths that Python callables are found by, besides those of the profile.
-    """
+def compile_worker_seal(policy: NifPolicy) -> bytes:
+    """Return the seal of a worker process; empty where the policy asks for nothing."""
     if policy.sandbox is not None:
-        sandbox = policy.sandbox
-        if sandbox.profile == "python":
-            sandbox = sandbox.allow_read(*also_readable)
-        return compile_seal(sandbox, also=_OF_WORKERS)
+        seal = _pack(policy.sandbox, _OF_WORKERS, (), is_dumpable=False)
+        wanted, required = parts_of_worker(policy.sandbox)
+        seal.wanted |= wanted
+        seal.required |= required
+        return bytes(ffi.buffer(seal))
     if not _has_limits(policy.limits):
         return b""
     seal = pack_seal([])
     _put_limits(seal, policy.limits)
     seal.wanted = seal.required = lib.AIONIF_SEAL_RLIMITS
     return bytes(ffi.buffer(seal))
+
+
+def _pack(
+    sandbox: Sandbox, also: Iterable[str], without: Iterable[GrantName], *, is_dumpable: bool
+) -> Any:
+    grants = sandbox.granted.difference(without)
+    code = program_of(HERE.name, grants, {*sandbox.syscalls, *also}, sandbox.denied)
+    seal = pack_seal(code)
+    _put_limits(seal, sandbox.limits, sandbox)
+    _put_paths(seal, sandbox)
+    seal.wanted, seal.required = _parts(sandbox, is_dumpable=is_dumpable)
+    return seal
+
+
+def parts_of_worker(sandbox: Sandbox) -> tuple[int, int]:
+    """Return the parts that the zygote makes for a worker: those wanted, and those required.
+
+    They are tried wherever they are to be had, whether or not the policy names them.
+    """
+    wanted = lib.AIONIF_SEAL_PID | lib.AIONIF_SEAL_IPC | lib.AIONIF_SEAL_MOUNT
+    if "network" not in sandbox.grants:
+        wanted |= lib.AIONIF_SEAL_NET
+    if os.geteuid() == 0:
+        wanted |= lib.AIONIF_SEAL_IDENTITY
+    else:
+        wanted |= lib.AIONIF_SEAL_USER
+    required = 0
+    for name in sandbox.namespaces:
+        wanted |= _NAMESPACES[name]
+    for name in sandbox.required_namespaces:
+        required |= _NAMESPACES[name]
+    if sandbox.forks:  # nothing else ends the children of a call with it
+        required |= lib.AIONIF_SEAL_PID
+    return wanted, required if sandbox.mode == "required" else 0
 
 
 def compile_namespaces(sandbox: Sandbox) -> bytes:
@@ -202,14 +236,7 @@ def _has_limits(limits: NifLimits) -> bool:
 
 
 def _put_paths(seal: Any, sandbox: Sandbox) -> None:
-    # To the kernel the loader of a program is executed too.
-    execute = (*sandbox.execute, *HERE.loaders) if sandbox.execute else ()
-    access = {
-        lib.AIONIF_SEAL_READ: sandbox.readable,
-        lib.AIONIF_SEAL_WRITE: sandbox.write,
-        lib.AIONIF_SEAL_EXECUTE: execute,
-    }
-    rules = [(kind, path) for kind, paths in access.items() for path in paths]
+    rules = paths_of(sandbox)
     text = b""
     for index, (kind, path) in enumerate(rules):
         at, text = len(text), text + path.encode(errors="surrogateescape") + b"\0"
@@ -223,6 +250,18 @@ def _put_paths(seal: Any, sandbox: Sandbox) -> None:
         seal.paths[index] = {"access": kind, "at": at}
     seal.path_count = len(rules)
     ffi.memmove(seal.text, text, len(text))
+
+
+def paths_of(sandbox: Sandbox) -> list[tuple[int, str]]:
+    """Return what may be read, written and executed: AIONIF_SEAL_READ and the like, and a path."""
+    # To the kernel the loader of a program is executed too.
+    execute = (*sandbox.execute, *HERE.loaders) if sandbox.execute else ()
+    access = {
+        lib.AIONIF_SEAL_READ: sandbox.readable,
+        lib.AIONIF_SEAL_WRITE: sandbox.write,
+        lib.AIONIF_SEAL_EXECUTE: execute,
+    }
+    return [(kind, path) for kind, paths in access.items() for path in paths]
 
 
 def _parts(sandbox: Sandbox, *, is_dumpable: bool) -> tuple[int, int]:
@@ -282,7 +321,9 @@ def words_of(parts: int) -> tuple[str, ...]:
 
 def refusal(report: SealReport, what: str = "sandbox") -> NifRejected:
     """Return the error for a policy that can't be enforced; what: "limits" if it has no more."""
-    why = "; ".join(str(note) for note in report.notes) or ", ".join(report.missing)
+    # What is seldom to be had is seldom required.
+    notes = sorted(report.notes, key=lambda note: note.part.endswith("namespace"))
+    why = "; ".join(map(str, notes)) or ", ".join(report.missing)
     return NifRejected(
         reason=f"its {what} can't be enforced here: {why}",
         remedy='Leave out of the policy what is missing, or use mode="best_effort".',

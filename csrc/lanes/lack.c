@@ -78,6 +78,8 @@ void aionif__lack_tell(struct aionif_pool *pool, int64_t now) {
     }
 }
 
+uint32_t aionif_pool_zygote(const struct aionif_pool *pool) { return pool->settings.zygote; }
+
 int aionif_pool_lack(struct aionif_pool *pool, char *what, int room) {
     aionif__lock();
     int error = pool->lack_error;

@@ -21,7 +21,11 @@ void aionif_strand_close(struct aionif_strand *strand) {
     aionif__lock();
     aionif__strand_drop_held(strand);
     strand->closed = true;
+    struct aionif_pool *pool = strand->pinned ? strand->pinned->pool : NULL;
     aionif__strand_free_when_done(strand);
+    if (pool) { /* its worker may have to leave */
+        aionif__collect_pool(pool);
+    }
     aionif__unlock();
 }
 

@@ -18,6 +18,28 @@ void aionif_pool_signal(struct aionif_pool *pool, int process, int number) {
     aionif__unlock();
 }
 
+void aionif__process_outdate(struct aionif_pool *pool) {
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        struct aionif__worker *worker = pool->workers[i];
+        aionif__process_of(worker)->stale = true;
+        if (aionif__process_leaves(worker)) {
+            aionif__process_retire(worker);
+            i--;
+        }
+    }
+    if (aionif__tier_of(pool)->spare) {
+        aionif__process_drop_spare(pool);
+    }
+}
+
+void aionif_pool_set_up(struct aionif_pool *pool, int setup) {
+    aionif__lock();
+    pool->settings.setup = setup;
+    aionif__process_outdate(pool);
+    aionif__dispatch(pool, NULL);
+    aionif__unlock();
+}
+
 /* A sealed process opens no library, so whoever was ordered before this one was named may lack it.
  * One that is at work ends its call first. */
 void aionif_pool_renew(struct aionif_pool *pool, uint32_t entry) {

@@ -80,7 +80,7 @@ static const char *order(struct aionif__worker *worker) {
         process->segment->settings = worker->settings;
         const int descriptors[] = {segment, process->bell, theirs, worker->settings.setup,
                                    aionif__reply_descriptor(process->reply)};
-        if (!aionif__zygote_order(process, descriptors)) {
+        if (!aionif__zygote_order(process, worker->settings.zygote, descriptors)) {
             failed = AIONIF__ZYGOTE;
         }
     }
@@ -135,6 +135,7 @@ struct aionif__worker *aionif__process_make(struct aionif_pool *pool) {
 /* Closing the bell's descriptor takes it out of the ears, too. */
 void aionif__process_free(struct aionif__worker *worker) {
     struct aionif__process *process = aionif__process_of(worker);
+    aionif__zygote_leave(process);
     int descriptors[] = {process->bell, process->control, process->pidfd};
     for (int i = 0; i < 3; i++) {
         if (descriptors[i] >= 0) {

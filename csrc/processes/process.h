@@ -6,7 +6,8 @@
 
 /* A worker's `own`. */
 struct aionif__process {
-    uint64_t serial; /* what the zygote knows it by */
+    uint64_t serial;               /* what the zygote knows it by */
+    struct aionif__zygote *zygote; /* that started it; NULL: it was not ordered */
     struct aionif__segment *segment;
     int bell, control; /* an eventfd; the parent's end of the worker's socket */
     struct aionif_reply *reply;
@@ -71,6 +72,8 @@ bool aionif__process_leaves(const struct aionif__worker *worker);
 /* Out of service: queued calls go back first, so that only the running one is lost. */
 void aionif__process_retire(struct aionif__worker *worker);
 void aionif__process_drop_spare(struct aionif_pool *pool);
+/* All that there are give way to new ones; what runs ends its call first. */
+void aionif__process_outdate(struct aionif_pool *pool);
 
 /* limits.c, by the watchdog: true: it is over a limit, or does not claim what it was given. */
 bool aionif__process_exceeds(struct aionif__worker *worker);

@@ -40,9 +40,15 @@ static bool open_tier(struct aionif_pool *pool) {
 
 static void close_tier(struct aionif_pool *pool) { free(pool->own); }
 
+/* 0: no limit. Child processes die with the call that has started them, in a session with that. */
+static uint32_t most_calls(const struct aionif__worker *worker) {
+    bool alone = worker->settings.one_call && !worker->reserved;
+    return alone ? 1 : worker->settings.max_calls;
+}
+
 static bool serves(const struct aionif__worker *worker) {
     const struct aionif__process *process = aionif__process_of(worker);
-    uint32_t most = worker->settings.max_calls;
+    uint32_t most = most_calls(worker);
     bool stale = process->stale && !worker->reserved; /* a session keeps what it has */
     return !stale && !process->doomed && !process->dead && !process->misbehaved &&
            (!most || process->served < most);
@@ -50,7 +56,7 @@ static bool serves(const struct aionif__worker *worker) {
 
 bool aionif__process_leaves(const struct aionif__worker *worker) {
     const struct aionif__process *process = aionif__process_of(worker);
-    bool full = worker->settings.max_calls && process->served >= worker->settings.max_calls;
+    bool full = most_calls(worker) && process->served >= most_calls(worker);
     bool stale = process->stale && !worker->reserved;
     return ((full || stale) && aionif__lane_idle(worker->lane)) || process->doomed ||
            process->dead || process->misbehaved;
@@ -91,9 +97,8 @@ static void keep_spare(struct aionif_pool *pool, int64_t now) {
 }
 
 static void lacks(struct aionif_pool *pool) {
-    (void)pool;
-    if (aionif__zygote_lost()) {
-        aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, 0, NULL, "");
+    if (aionif__zygote_lost(pool->settings.zygote)) {
+        aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)pool->settings.zygote, NULL, "");
     }
 }
 
@@ -119,7 +124,7 @@ static void note_failed_start(struct aionif_pool *pool, const struct aionif__pro
     tier->failing_since_ns = tier->failing_since_ns ? tier->failing_since_ns : now;
     bool storm = now - tier->failing_since_ns < STORM_NS; /* of somebody's signals: it will pass */
     bool killed = WIFSIGNALED(process->wait_status) && WTERMSIG(process->wait_status) == SIGKILL;
-    bool stillborn = aionif__zygote_stillborn();
+    bool stillborn = aionif__zygote_stillborn(pool->settings.zygote);
     tier->failed_starts += stillborn ? MOST : !killed ? BY_ITSELF : storm ? 0 : KILLED;
     aionif__take_sealed(pool, process);
     if (tier->failed_starts < MOST || some_have_served(pool)) {
@@ -138,7 +143,7 @@ static void note_failed_start(struct aionif_pool *pool, const struct aionif__pro
 
 static enum aionif_restart reason_to_retire(const struct aionif__worker *worker) {
     const struct aionif__process *process = aionif__process_of(worker);
-    uint32_t most = worker->settings.max_calls;
+    uint32_t most = most_calls(worker);
     bool well = !process->dead && atomic_load(&worker->lane->health) == AIONIF__SERVING;
     return process->limit                            ? AIONIF_RESTART_LIMIT
            : process->misbehaved                     ? AIONIF_RESTART_MISBEHAVED
@@ -168,8 +173,7 @@ void aionif__process_retire(struct aionif__worker *worker) {
     if (!pool->closed) {
         pool->statistics.restarts[reason_to_retire(worker)]++;
     }
-    aionif__process_of(worker)->served =
-        worker->settings.max_calls ? worker->settings.max_calls : 0;
+    aionif__process_of(worker)->served = most_calls(worker);
     note_death(worker);
     aionif__worker_take_out(worker);
     worker->pool = pool;
@@ -287,7 +291,7 @@ static void stop(struct aionif_pool *pool) {
         reap(pool);
         aionif__dispatch(pool, NULL); /* it is closed: what was taken back is dropped */
         if (pool->doomed) {
-            aionif__zygote_wait(STEP_MS);
+            aionif__zygote_wait(pool->settings.zygote, STEP_MS);
         }
     }
     while (pool->pending.first) { /* came back from one of them, too late for another */

@@ -18,6 +18,7 @@
 static uint64_t window, window_size;
 static uint32_t blocks; /* of the arena, and so of each worker's */
 static struct aionif__catalog *catalog;
+static int catalog_file = -1; /* for the zygotes that are yet to come */
 
 uint64_t aionif__window(void) { return window; }
 
@@ -65,7 +66,8 @@ void aionif_block_clear(struct aionif_block *block) {
     memset(block, 0, block->used <= AIONIF_BLOCK ? block->used : AIONIF_BLOCK);
 }
 
-/* The one that there is goes on in `file`, for another zygote. Under the lock: the watchdog reads it. */
+/* The one that there is, a parent's of before a fork, goes on in `file`. Under the lock: the watchdog
+ * reads it. */
 static bool move_catalog(int file) {
     if (catalog && pwrite(file, catalog, sizeof *catalog, 0) != (ssize_t)sizeof *catalog) {
         return false;
@@ -85,23 +87,33 @@ static bool move_catalog(int file) {
 }
 
 /* Written by the parent alone: once it is sealed, nobody else can get a writable mapping. */
-int aionif_catalog_open(void) {
+static bool make_catalog(void) {
     int file = memfd_create("aionif-catalog", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (file < 0 || ftruncate(file, sizeof *catalog) != 0) {
-        goto failed;
+    if (file < 0 || ftruncate(file, sizeof *catalog) != 0 || !move_catalog(file)) {
+        if (file >= 0) {
+            close(file);
+        }
+        return false;
     }
+    fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+    catalog_file = file;
+    return true;
+}
+
+int aionif_catalog_open(void) {
     aionif__lock();
-    bool moved = move_catalog(file);
+    bool there = catalog_file >= 0 || make_catalog();
+    int file = there ? fcntl(catalog_file, F_DUPFD_CLOEXEC, 0) : -1;
     aionif__unlock();
-    if (moved) {
-        fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
-        return file;
+    return file;
+}
+
+/* In the child of a fork: what its parent adds from now on is nothing to it. */
+void aionif__catalog_forked(void) {
+    if (catalog_file >= 0) {
+        close(catalog_file);
+        catalog_file = -1;
     }
-failed:
-    if (file >= 0) {
-        close(file);
-    }
-    return -1;
 }
 
 uint32_t aionif__catalog_count(void) { return catalog ? atomic_load(&catalog->count) : 0; }

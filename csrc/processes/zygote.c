@@ -1,6 +1,10 @@
-/* The zygote as the parent sees it: a socket. Orders go out with the descriptors a worker needs; what
+/* Zygotes as the parent sees them: sockets. Orders go out with the descriptors a worker needs; what
  * comes back says that a worker has started, or how it ended. Nobody waits for an answer: a lane can
- * be filled before anyone serves it. */
+ * be filled before anyone serves it.
+ *
+ * A pool names its zygote by a number, since one that is lost is followed by another of the same
+ * number. One that is replaced while it lives starts no more workers, and stays until the last of those
+ * that it has started has ended. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -9,11 +13,13 @@
 #include "lanes/alarm.h"
 #include "lanes/ends.h"
 #include "lanes/events.h"
+#include "processes/window.h"
 #include "system/passing.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -36,12 +42,29 @@ struct news {
     char text[AIONIF_STDERR];
 };
 
-static int zygote = -1;
-static bool ready; /* it has said so; orders may be sent before */
-static bool stillborn;
+struct aionif__zygote {
+    struct aionif__zygote *next;
+    uint32_t number;
+    uint32_t workers; /* that refer to it */
+    int socket;       /* -1: it is lost */
+    bool ready;       /* it has said so; orders may be sent before */
+    bool stillborn;   /* it was lost before it was ready */
+    bool replaced;
+    int64_t due_ns; /* by when it is to be ready */
+};
+
+static struct aionif__zygote *zygotes;
 static uint64_t stderr_lost;
-static int64_t due_ns; /* by when it is to be ready */
-static int ears = -1;  /* an epoll of the zygote's socket and the workers' bells */
+static int ears = -1; /* an epoll of the zygotes' sockets and the workers' bells */
+
+/* The one that starts workers now; NULL: there has been none. */
+static struct aionif__zygote *current(uint32_t number) {
+    struct aionif__zygote *zygote = zygotes;
+    while (zygote && (zygote->number != number || zygote->replaced)) {
+        zygote = zygote->next;
+    }
+    return zygote;
+}
 
 int aionif_processes_descriptor(void) {
     aionif__lock();
@@ -74,26 +97,40 @@ static void lose_worker(struct aionif__worker *worker) {
     }
 }
 
-static void lose_zygote(void) {
-    if (zygote < 0) {
-        return;
+static void lose_if_of(struct aionif__worker *worker, const struct aionif__zygote *zygote) {
+    if (worker && aionif__process_of(worker)->zygote == zygote) {
+        lose_worker(worker);
     }
-    close(zygote);
-    zygote = -1;
-    stillborn = !ready;
-    /* Its workers die with it. */
+}
+
+static void lose_workers_of(const struct aionif__zygote *zygote) {
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         for (uint32_t i = 0; aionif__tier_of(pool) && i < pool->worker_count; i++) {
-            lose_worker(pool->workers[i]);
+            lose_if_of(pool->workers[i], zygote);
         }
-        for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
-            lose_worker(worker);
+        for (struct aionif__worker *worker = pool->doomed; aionif__tier_of(pool) && worker;
+             worker = worker->next) {
+            lose_if_of(worker, zygote);
         }
-        if (aionif__tier_of(pool) && aionif__tier_of(pool)->spare) {
-            lose_worker(aionif__tier_of(pool)->spare);
+        if (aionif__tier_of(pool)) {
+            lose_if_of(aionif__tier_of(pool)->spare, zygote);
         }
     }
-    aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, stillborn, 0, NULL, "");
+}
+
+/* Its workers die with it. */
+static void lose(struct aionif__zygote *zygote) {
+    if (zygote->socket < 0) {
+        return;
+    }
+    close(zygote->socket);
+    zygote->socket = -1;
+    zygote->stillborn = !zygote->ready;
+    lose_workers_of(zygote);
+    if (!zygote->replaced) {
+        aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, zygote->stillborn, (int)zygote->number, NULL,
+                           "");
+    }
 }
 
 uint64_t aionif_stderr_lost(void) {
@@ -103,52 +140,111 @@ uint64_t aionif_stderr_lost(void) {
     return lost;
 }
 
-bool aionif__zygote_lost(void) { return zygote < 0; }
+bool aionif__zygote_lost(uint32_t number) {
+    const struct aionif__zygote *zygote = current(number);
+    return !zygote || zygote->socket < 0;
+}
 
-bool aionif__zygote_stillborn(void) { return zygote < 0 && stillborn; }
+bool aionif__zygote_stillborn(uint32_t number) {
+    const struct aionif__zygote *zygote = current(number);
+    return zygote && zygote->socket < 0 && zygote->stillborn;
+}
 
-int aionif_zygote_lost(void) {
+int aionif_zygote_lost(uint32_t number) {
     aionif__lock();
-    int lost = zygote >= 0 ? 0 : stillborn ? 2 : 1;
+    int lost = !aionif__zygote_lost(number) ? 0 : aionif__zygote_stillborn(number) ? 2 : 1;
     aionif__unlock();
     return lost;
 }
 
-/* Calls that wait for a worker meanwhile get theirs now. */
-void aionif_zygote_use(int socket, int64_t within_ns) {
+/* Its socket tells it that it is to end. */
+static void drop_spent(void) {
+    for (struct aionif__zygote **link = &zygotes; *link;) {
+        struct aionif__zygote *zygote = *link;
+        if (zygote->replaced && !zygote->workers) {
+            *link = zygote->next;
+            if (zygote->socket >= 0) {
+                close(zygote->socket);
+            }
+            free(zygote);
+        } else {
+            link = &zygote->next;
+        }
+    }
+}
+
+static void replace(uint32_t number) {
+    struct aionif__zygote *old = current(number);
+    if (old) {
+        old->replaced = true;
+    }
+    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
+        if (aionif__tier_of(pool) && pool->settings.zygote == number) {
+            aionif__process_outdate(pool);
+        }
+    }
+    drop_spent();
+}
+
+/* Calls that wait for a worker meanwhile get theirs now. 0: no memory. */
+int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns) {
+    struct aionif__zygote *zygote = calloc(1, sizeof *zygote);
+    if (!zygote) {
+        close(socket);
+        return 0;
+    }
     aionif__lock();
-    lose_zygote();
-    zygote = socket;
-    ready = stillborn = false;
-    due_ns = aionif__now_ns() + within_ns;
+    replace(number);
+    *zygote = (struct aionif__zygote){.next = zygotes,
+                                      .number = number,
+                                      .socket = socket,
+                                      .due_ns = aionif__now_ns() + within_ns};
+    zygotes = zygote;
     aionif__zygote_listen(socket, 0);
     aionif__alarm_hear(aionif__zygote_pump);
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        if (aionif__tier_of(pool)) {
+        if (aionif__tier_of(pool) && pool->settings.zygote == number) {
             aionif__collect_pool(pool);
         }
     }
     aionif__unlock();
+    return 1;
 }
 
-bool aionif__zygote_order(const struct aionif__process *process, const int *descriptors) {
+bool aionif__zygote_order(struct aionif__process *process, uint32_t number,
+                          const int *descriptors) {
     struct order order = {.serial = process->serial};
-    if (zygote < 0) {
+    struct aionif__zygote *zygote = current(number);
+    if (!zygote || zygote->socket < 0) {
         errno = ENOTCONN;
         return false;
     }
-    bool sent = aionif__pass(zygote, &order, sizeof order, descriptors, AIONIF__OF_A_WORKER,
+    bool sent = aionif__pass(zygote->socket, &order, sizeof order, descriptors, AIONIF__OF_A_WORKER,
                              MSG_DONTWAIT) == (ssize_t)sizeof order;
     if (!sent && (errno == EPIPE || errno == ECONNRESET)) {
         errno = EAGAIN; /* it is gone: its last news are to be read before that is dealt with */
     }
+    if (sent) {
+        process->zygote = zygote;
+        zygote->workers++;
+    }
     return sent;
+}
+
+void aionif__zygote_leave(struct aionif__process *process) {
+    if (process->zygote) {
+        process->zygote->workers--;
+        process->zygote = NULL;
+        drop_spent();
+    }
 }
 
 /* Without a zygote there is nothing to do: its workers end with it. */
 bool aionif__zygote_signal(const struct aionif__process *process, int number) {
     struct order order = {.serial = process->serial, .signal = number};
-    return zygote < 0 || send(zygote, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ||
+    const struct aionif__zygote *zygote = process->zygote;
+    return !zygote || zygote->socket < 0 ||
+           send(zygote->socket, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ||
            errno != EAGAIN;
 }
 
@@ -193,10 +289,11 @@ static void note_start(struct aionif__worker *worker, pid_t pid, int descriptor)
     }
 }
 
-static void take_news(struct news *news, size_t length, int descriptor) {
+static void take_news(struct aionif__zygote *zygote, struct news *news, size_t length,
+                      int descriptor) {
     struct aionif__worker *worker = find(news->serial);
     struct aionif__process *process = worker ? aionif__process_of(worker) : NULL;
-    ready |= news->kind == READY;
+    zygote->ready |= news->kind == READY;
     if (news->kind == LOST) {
         stderr_lost += (uint64_t)news->pid; /* not logged: a log may go to that very stderr */
     }
@@ -219,21 +316,21 @@ static void take_news(struct news *news, size_t length, int descriptor) {
 }
 
 /* 0: there is no more now. */
-static int receive(void) {
+static int receive(struct aionif__zygote *zygote) {
     struct news news;
     int descriptor;
-    ssize_t got = aionif__receive(zygote, &news, sizeof news, &descriptor, MSG_DONTWAIT);
+    ssize_t got = aionif__receive(zygote->socket, &news, sizeof news, &descriptor, MSG_DONTWAIT);
     if (got < 0) {
         if (errno != EAGAIN && errno != EINTR) {
-            lose_zygote();
+            lose(zygote);
         }
         return errno == EINTR;
     }
     if (got < (ssize_t)offsetof(struct news, text)) { /* nothing: the other end is closed */
-        lose_zygote();
+        lose(zygote);
         return 0;
     }
-    take_news(&news, (size_t)got, descriptor);
+    take_news(zygote, &news, (size_t)got, descriptor);
     return 1;
 }
 
@@ -249,10 +346,12 @@ static void pay_kills(void) {
 
 /* One that hangs as it starts would have calls wait for ever. */
 void aionif__zygote_pump(void) {
-    while (zygote >= 0 && receive()) {
-    }
-    if (zygote >= 0 && !ready && aionif__now_ns() > due_ns) {
-        lose_zygote();
+    for (struct aionif__zygote *zygote = zygotes; zygote; zygote = zygote->next) {
+        while (zygote->socket >= 0 && receive(zygote)) {
+        }
+        if (zygote->socket >= 0 && !zygote->ready && aionif__now_ns() > zygote->due_ns) {
+            lose(zygote);
+        }
     }
     pay_kills();
 }
@@ -276,20 +375,25 @@ void aionif_processes_look(void) {
     aionif__unlock();
 }
 
-void aionif__zygote_wait(int milliseconds) {
-    struct pollfd news = {.fd = zygote, .events = POLLIN};
+void aionif__zygote_wait(uint32_t number, int milliseconds) {
+    const struct aionif__zygote *zygote = current(number);
+    struct pollfd news = {.fd = zygote ? zygote->socket : -1, .events = POLLIN};
     aionif__unlock();
     poll(&news, 1, milliseconds);
     aionif__lock();
 }
 
+/* In the child of a fork: the zygotes are its parent's. */
 void aionif__zygote_forked(void) {
-    if (zygote >= 0) {
-        close(zygote);
-        zygote = -1;
+    for (struct aionif__zygote *zygote = zygotes; zygote; zygote = zygote->next) {
+        if (zygote->socket >= 0) {
+            close(zygote->socket);
+        }
     }
+    zygotes = NULL;
     if (ears >= 0) {
         close(ears);
         ears = -1;
     }
+    aionif__catalog_forked();
 }

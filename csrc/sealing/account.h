@@ -3,9 +3,12 @@
 #define AIONIF_ACCOUNT_H
 #include "core.h"
 
+#include <stdbool.h>
+
 struct aionif__sealing {
     const struct aionif_seal *seal;
     struct aionif_seal_result *out;
+    uint64_t address_space; /* bytes that are in use as it begins; 0: not known */
 };
 
 /* In force. */

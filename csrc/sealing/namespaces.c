@@ -1,4 +1,4 @@
-/* Namespaces of one's own: no network, no System V objects of others.
+/* Namespaces of one's own: no network, no System V objects of others, no mounts that others see.
  *
  * A process without privileges gets them through a user namespace, which kernels, containers and LSMs
  * often refuse. Each is therefore tried by itself, the user namespace first, and nothing else in the
@@ -11,6 +11,8 @@
 #define _GNU_SOURCE
 #endif
 #include "sealing/namespaces.h"
+
+#include "sealing/template.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,8 +44,14 @@ static bool map_to_itself(uid_t user, gid_t group) {
            put("/proc/self/gid_map", groups);
 }
 
+bool aionif__namespaces_of_user(void) {
+    uid_t user = geteuid();
+    gid_t group = getegid();
+    return unshare(CLONE_NEWUSER) == 0 && map_to_itself(user, group) && unshare(CLONE_NEWIPC) == 0;
+}
+
 static void enter(struct aionif__sealing *sealing, uint32_t part, int flag, const char *name) {
-    if (!(sealing->seal->wanted & part)) {
+    if (!(sealing->seal->wanted & part) || aionif__template_tells(sealing, part)) {
         return;
     }
     uid_t user = geteuid();
@@ -62,4 +70,8 @@ void aionif__seal_namespaces(struct aionif__sealing *sealing) {
     enter(sealing, AIONIF_SEAL_USER, CLONE_NEWUSER, "user");
     enter(sealing, AIONIF_SEAL_NET, CLONE_NEWNET, "network");
     enter(sealing, AIONIF_SEAL_IPC, CLONE_NEWIPC, "IPC");
+    enter(sealing, AIONIF_SEAL_MOUNT, CLONE_NEWNS, "mount");
+    if (sealing->seal->wanted & AIONIF_SEAL_PID) { /* for children, so by a zygote alone */
+        aionif__template_tells(sealing, AIONIF_SEAL_PID);
+    }
 }

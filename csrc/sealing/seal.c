@@ -4,7 +4,8 @@
  * elsewhere (aionif/filters/profiles.py); this file applies it and says what is in force.
  *
  * The order is forced. Namespaces come first: they need privileges, or give some, and procfs. Paths
- * for Landlock are opened while everything can still be opened. Capabilities go before the resource
+ * for Landlock are opened while everything can still be opened, so before the root changes. That, and
+ * another user's id, take capabilities. Those go before the resource
  * limits, as one of them allows to raise those again. no_new_privs is what lets a process without
  * privileges install Landlock rules and filters. Landlock comes after the limits, which it can't
  * affect, and before the filter, which forbids its system calls. The filter is last: it forbids all
@@ -27,9 +28,11 @@
 #include "sealing/account.h"
 #include "sealing/landlock.h"
 #include "sealing/namespaces.h"
+#include "sealing/template.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -91,15 +94,54 @@ static rlim_t address_space_used(void) {
 static void check_threads(struct aionif__sealing *sealing) {
     long threads = count_threads();
     uint32_t single =
-        sealing->seal->wanted &
-        (AIONIF_SEAL_USER | AIONIF_SEAL_NET | AIONIF_SEAL_IPC | AIONIF_SEAL_PRIVILEGES |
-         AIONIF_SEAL_FILES | AIONIF_SEAL_TCP | AIONIF_SEAL_SCOPE);
+        sealing->seal->wanted & (AIONIF_SEAL_USER | AIONIF_SEAL_NET | AIONIF_SEAL_IPC |
+                                 AIONIF_SEAL_MOUNT | AIONIF_SEAL_IDENTITY | AIONIF_SEAL_PRIVILEGES |
+                                 AIONIF_SEAL_FILES | AIONIF_SEAL_TCP | AIONIF_SEAL_SCOPE);
     if (threads == 0) { /* no procfs. Whoever seals a worker knows that it has one */
         aionif__seal_note(sealing->out, 0, 0, "whether there are other threads can't be told");
     } else if (threads > 1 && single) {
         aionif__seal_missing(sealing, single, 0,
                              "of %ld threads only the one that seals can be confined", threads);
     }
+}
+
+/* The current directory stays, if it is in the new root. */
+static void take_root(struct aionif__sealing *sealing) {
+    char directory[4096];
+    int root = wants(sealing, AIONIF_SEAL_MOUNT) ? aionif__template_take_root() : -1;
+    if (root < 0) {
+        return;
+    }
+    bool known = getcwd(directory, sizeof directory) != NULL;
+    if (fchdir(root) != 0 || chroot(".") != 0) {
+        aionif__seal_missing(sealing, AIONIF_SEAL_MOUNT, errno,
+                             "the root directory could not be changed");
+    } else if (known && chdir(directory) != 0) {
+        aionif__seal_note(sealing->out, 0, 0, "the current directory is / now");
+    }
+    close(root);
+}
+
+/* The kernel forgets, with a change of the user, that this process is to end with its parent. */
+static void become_nobody(struct aionif__sealing *sealing) {
+    enum { NOBODY = 65534 };
+    int last_signal = 0;
+    pid_t parent = getppid();
+    if (!wants(sealing, AIONIF_SEAL_IDENTITY) ||
+        aionif__template_tells(sealing, AIONIF_SEAL_IDENTITY)) {
+        return;
+    }
+    prctl(PR_GET_PDEATHSIG, &last_signal);
+    if (setgroups(0, NULL) != 0 || setresgid(NOBODY, NOBODY, NOBODY) != 0 ||
+        setresuid(NOBODY, NOBODY, NOBODY) != 0) {
+        aionif__seal_missing(sealing, AIONIF_SEAL_IDENTITY, errno, "root could not become nobody");
+        return;
+    }
+    prctl(PR_SET_PDEATHSIG, last_signal);
+    if (last_signal && getppid() != parent) {
+        _exit(1);
+    }
+    aionif__seal_applied(sealing, AIONIF_SEAL_IDENTITY);
 }
 
 /* A program may have been started so that all it can read it can execute; no filter would see that. */
@@ -157,7 +199,7 @@ static const struct limit limits[AIONIF_SEAL_LIMITS] = {
 static void set_limit(struct aionif__sealing *sealing, const struct limit *limit, rlim_t value) {
     struct rlimit now, next = {value, value};
     if (limit->resource == RLIMIT_AS) {
-        rlim_t used = address_space_used();
+        rlim_t used = sealing->address_space;
         if (!used) {
             aionif__seal_missing(sealing, AIONIF_SEAL_RLIMITS, 0,
                                  "without /proc it is not known how much address_space is in use");
@@ -301,11 +343,14 @@ int aionif_seal(const struct aionif_seal *seal, struct aionif_seal_result *out) 
         return 0;
     }
     check_threads(&sealing);
+    sealing.address_space = address_space_used();
     if (may_go_on(&sealing)) {
         aionif__seal_namespaces(&sealing);
     }
     int ruleset = may_go_on(&sealing) ? prepare_landlock(&sealing) : -1;
     if (may_go_on(&sealing)) {
+        take_root(&sealing);
+        become_nobody(&sealing);
         separate_code_from_data();
         drop_privileges(&sealing);
         keep_secret(&sealing);

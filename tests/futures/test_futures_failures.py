@@ -24,7 +24,7 @@ import aionif
 from aionif.futures import NifProcessPoolExecutor
 from tests import remote
 from tests.support import assert_nothing_leaks, load_gallery, run_child, wait_until
-from tests.support.workers import workers_of
+from tests.support.workers import left_of_zygote, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,13 +175,13 @@ def test_kills_at_any_moment_lose_nothing_and_repeat_nothing(tmp_path: Path) -> 
 
 
 def test_the_zygote_can_be_killed_too(executor: NifProcessPoolExecutor) -> None:
-    from aionif.process.zygote import _zygote
+    from aionif.process import zygote
 
     assert executor.submit(pow, 2, 2).result() == 4
-    before = _zygote.pid
+    before = zygote.of().pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: _lives(executor) and _zygote.pid != before)
+    wait_until(lambda: _lives(executor) and zygote.of().pid != before)
     assert executor.submit(pow, 2, 3).result() == 8
 
 
@@ -254,12 +254,4 @@ def test_nothing_leaks() -> None:
             executor.submit(remote.fail, "text").exception()
 
     assert_nothing_leaks(use)
-    wait_until(lambda: not _children_of_the_zygote())
-
-
-def _children_of_the_zygote() -> list[str]:
-    from aionif.process.zygote import _zygote
-
-    path = f"/proc/{_zygote.pid}/task/{_zygote.pid}/children"
-    with open(path, encoding="ascii") as file:  # noqa: PTH123 - not a user's file
-        return file.read().split()
+    wait_until(lambda: not left_of_zygote())

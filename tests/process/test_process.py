@@ -17,10 +17,10 @@ from aionif import (
     NifWorkerLost,
     load,
 )
-from aionif.process.zygote import _zygote
+from aionif.process import zygote
 from tests import remote
 from tests.support import DEADLINE, build_library, gather, load_gallery, run_on, until
-from tests.support.workers import is_alive, with_executor, workers_of
+from tests.support.workers import is_alive, listener_of_zygote, with_executor, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,10 +219,25 @@ def test_stderr_is_in_the_report(library: NifLibrary) -> None:
     with_executor(main, max_workers=1)
 
 
+def test_who_hears_what_workers_write_can_be_killed_too(library: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        crash = library.say_and_crash
+        for kills in (1, 1, 1, 0):
+            await executor.execute_nif(library.process_id)
+            if kills:
+                os.kill(listener_of_zygote(), signal.SIGKILL)
+            with pytest.raises(NifSignal) as error:
+                await executor.execute_nif(crash, b"last words\n")
+            said = error.value.report.stderr
+            assert said == "last words\n" or (kills and not said), "it may have been read already"
+
+    with_executor(main, max_workers=2)
+
+
 def test_the_zygote_can_be_killed_too(probe: NifLibrary) -> None:
     async def main(executor: NifExecutor) -> None:
         await executor.execute_nif(probe.nothing)
-        before = _zygote.pid
+        before = zygote.of().pid
         assert before is not None
 
         async def kill() -> None:
@@ -240,7 +255,7 @@ def test_the_zygote_can_be_killed_too(probe: NifLibrary) -> None:
                     break
                 except NifWorkerLost:
                     continue
-            await until(lambda: _zygote.pid != before)
+            await until(lambda: zygote.of().pid != before)
             assert await executor.execute_nif(probe.add, 1, 2) == 3
 
     with_executor(main, max_workers=1)

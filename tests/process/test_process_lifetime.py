@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,12 +16,13 @@ from aionif import (
     NifRejected,
     load,
 )
-from aionif.process.zygote import _zygote
 from tests import remote
 from tests.support import DEADLINE, POLL, build_library, gather
-from tests.support.workers import is_alive, with_executor, workers_of
+from tests.support.workers import is_alive, left_of_zygote, with_executor, workers_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aionif import NifLibrary
 
 # ---- starting ----
@@ -63,7 +63,7 @@ def test_workers_that_die_at_their_start_are_not_started_for_ever(
 _PARENT = """
 import asyncio, os, sys, time
 from aionif import NifExecutor
-from aionif.process.zygote import _zygote
+from aionif.process import zygote
 from aionif.testing.gallery import library_path
 from aionif import load
 async def main():
@@ -72,7 +72,7 @@ async def main():
     await executor.execute_nif(add, 1, 2)
     while not executor._pools.processes():
         await asyncio.sleep(0.001)
-    print(_zygote.pid, *executor._pools.processes(), flush=True)
+    print(zygote.of().pid, *executor._pools.processes(), flush=True)
     if sys.argv[1] == "return":
         await executor.aclose()
     elif sys.argv[1] == "leave":
@@ -111,9 +111,7 @@ def test_closing_leaves_no_worker(probe: NifLibrary) -> None:
 
     with_executor(main, max_workers=3)
     assert not any(map(is_alive, found))
-    zygote = _zygote.pid
-    children = Path(f"/proc/{zygote}/task/{zygote}/children").read_text(encoding="utf-8").split()
-    assert children == [], "a spare, or a zombie"
+    assert left_of_zygote() == [], "a spare, or a zombie"
 
 
 def test_a_fork_of_the_parent_leaves_the_workers_alone(probe: NifLibrary) -> None:

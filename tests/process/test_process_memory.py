@@ -253,7 +253,7 @@ def test_what_stays_warm_is_bounded_and_given_back() -> None:
 
 def test_a_block_holds_nothing_of_the_call_before() -> None:
     """Room for what comes back, and padding, go to the worker as they are."""
-    zygote.ensure()
+    zygote.of().ensure()
     block = Block()
     address = block.address
     there = block.take(1000)

@@ -79,8 +79,8 @@ def show_environments() -> None:
 def test_a_sealed_worker_has_no_key_of_multiprocessing() -> None:
     key = bytes(current_process().authkey).hex()
     setup = Setup(python=(("authkey", key),))
-    assert key.encode() in setup.document(NifPolicy())
-    assert key.encode() not in setup.document(NifPolicy(sandbox=Sandbox.python()))
+    assert key.encode() in setup.document(NifPolicy(), ())
+    assert key.encode() not in setup.document(NifPolicy(sandbox=Sandbox.python()), ())
 
 
 @pytest.mark.parametrize("name", ["", "A=B", "A\0", 3])

@@ -18,6 +18,7 @@ import pytest
 from aionif import NifCrash, NifExecutor, NifPolicy, Sandbox
 from aionif.telemetry.metrics import NifCollector
 from tests.support import _IMPORT_AND_CALL, DEADLINE, run_on
+from tests.support.workers import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,7 +178,8 @@ def speak_sealed(way: str) -> None:
     sandbox = PYTHON.allow_stderr() if way == "pass" else PYTHON
 
     async def main(executor: NifExecutor) -> None:
-        print(await executor.execute_nif(os.getpid))
+        await executor.execute_nif(os.getpid)
+        print(*workers_of(executor))
         with pytest.raises(NifCrash) as caught:
             await executor.execute_nif(crash_after, FORGED)
         assert caught.value.report.stderr == FORGED.decode(errors="replace")

@@ -38,7 +38,8 @@ def test_required_refuses_every_waiter(user: str) -> None:
     for line in refusals:
         assert line.startswith("NifRejected process pow in builtins (process tier)")
         assert "its sandbox can't be enforced here: files" in line
-        assert "no Landlock for us (ENOSYS) | Leave out" in line
+        assert "no Landlock for us (ENOSYS)" in line
+        assert " | Leave out" in line
     assert last == "unsealed"
 
 
@@ -49,7 +50,7 @@ def test_what_is_not_required_is_logged_once_and_counted(user: str, profile: str
     assert ending.status == 0, ending.errors
     assert ending.lines == ["1", "2", "4", "8", "16", "unsealed files scope tcp"]
     assert ending.errors.count("nif_sandbox_incomplete") == 1
-    assert "missing='files, tcp, scope'" in ending.errors
+    assert "missing='files, tcp, scope" in ending.errors
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="it is root that is not bound")

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from aionif import NifExecutor
 from aionif.futures import NifProcessPoolExecutor
+from aionif.process import zygote
 from tests.support import DEADLINE, run_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_LISTENER = "aionif-stderr"
 
 
 def with_executor(
@@ -44,3 +47,25 @@ def mapped_in(pid: int, address: int) -> str:
         if int(low, 16) <= address < int(high, 16):
             return access
     return ""
+
+
+def left_of_zygote(starter: zygote.Zygote | None = None) -> list[int]:
+    """Return the ids of a zygote's workers, also of those that nobody has waited for.
+
+    starter: by default the one of workers without a sandbox.
+    """
+    return [child for child, name in _children(starter).items() if name != _LISTENER]
+
+
+def listener_of_zygote(starter: zygote.Zygote | None = None) -> int:
+    """Return the id of the process that hears what its workers write."""
+    return next(child for child, name in _children(starter).items() if name == _LISTENER)
+
+
+def _children(starter: zygote.Zygote | None) -> dict[int, str]:
+    pid = (starter or zygote.of()).pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return {
+        int(child): Path(f"/proc/{child}/comm").read_text(encoding="ascii").strip()
+        for child in children
+    }

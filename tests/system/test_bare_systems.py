@@ -261,7 +261,7 @@ def leave_workers_without_handles() -> None:
     async def main() -> None:
         executor = NifExecutor(isolation="process", max_workers=1)
         await executor.execute_nif(os.getpid)
-        print(zygote._zygote.pid, *workers_of(executor), flush=True)
+        print(zygote.of().pid, *workers_of(executor), flush=True)
         os._exit(3)
 
     run_on("asyncio", main)

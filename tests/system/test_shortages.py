@@ -14,7 +14,7 @@ from aionif import Buffer, NifExecutor, NifPolicy, NifRejected, call_nif, load
 from aionif.core.native import lib
 from aionif.futures import NifProcessPoolExecutor
 from aionif.loops.current import current_port
-from aionif.process.zygote import _zygote
+from aionif.process import zygote
 from aionif.system.shortage import explain, size_text
 from tests.support import gather, run_child, run_on
 from tests.support.scarce import limit, refuse, use_up_descriptors
@@ -303,8 +303,8 @@ def have_a_zygote_that_may_not_fork() -> None:
     async def main() -> None:
         async with NifExecutor(isolation="process", max_workers=1) as first:
             await tell(lambda: first.execute_nif(absolute, -1))
-            few = resource.prlimit(_zygote.pid or 0, resource.RLIMIT_NOFILE)[1]
-            resource.prlimit(_zygote.pid or 0, resource.RLIMIT_NOFILE, (5, few))
+            few = resource.prlimit(zygote.of().pid or 0, resource.RLIMIT_NOFILE)[1]
+            resource.prlimit(zygote.of().pid or 0, resource.RLIMIT_NOFILE, (5, few))
             async with NifExecutor(isolation="process", max_workers=1) as second:
                 for _ in range(2):
                     await tell(lambda: second.execute_nif(absolute, -1))

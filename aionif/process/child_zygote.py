@@ -1,0 +1,259 @@
+"""The zygote: it forks workers as the parent orders, and tells how each of them ended.
+
+It has one thread, and reads nothing that a worker or a caller wrote: what is in its memory is in
+that of every worker to come. Of what a worker writes to stderr it passes the descriptor on, to a
+process of its own, the listener (child_stderr), which also tells the parent of the worker's end,
+with the last that it wrote. Should the listener be killed, another takes its place: each worker
+is kept on record until its end was told.
+
+It ends with the parent, and its workers end with it. Nothing of the package is imported here, as
+in `child`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("Zygote",)
+
+ORDER = struct.Struct("<Qi4x")  # struct order of csrc/processes/zygote.c
+DESCRIPTORS = 5  # that come with the order of a worker
+NEWS = struct.Struct("<QiiiI")  # struct news
+STARTED, NOT_STARTED, READY = 1, 3, 4
+WORD = struct.Struct("<Qii8s")  # to the listener: serial, process id, status, and the word itself
+OVER = b"over"  # the second and last word about a worker; the first is what becomes of its stderr
+TOLD = struct.Struct("<Q")  # from the listener: the parent knows of the end of this one
+CHUNK = 65536
+_MOMENT = 0.001  # seconds
+_FIRST_LINE = 8  # bytes of a setup, no more of which is read here
+
+
+class _Worker:
+    """A worker as its zygote knows it: until its end was told."""
+
+    def __init__(self, serial: int, way: bytes, stderr: int) -> None:
+        self.serial = serial
+        self.way = way  # what becomes of what it writes
+        self.stderr = stderr  # for another listener; not read here
+        self.guard = -1  # of its namespace of process ids, if it has one of its own
+        self.pid = 0
+        self.status: int | None = None  # once it has ended
+
+
+class Zygote:
+    """It hears of deaths by SIGCHLD: handles of processes are refused in some containers."""
+
+    def __init__(
+        self,
+        orders: int,
+        template: Any,
+        start_listener: Callable[[], tuple[int, socket.socket]],
+        become_worker: Callable[..., object],
+    ) -> None:
+        self.template = template
+        self.become_worker = become_worker
+        self.start_listener = start_listener
+        self.socket = socket.socket(fileno=orders)
+        self.poll = select.poll()
+        self.poll.register(orders, select.POLLIN)
+        self.deaths, wake = os.pipe()
+        for descriptor in (self.deaths, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.poll.register(self.deaths, select.POLLIN)
+        # The socket tells of the parent's end, too, unless a fork of the parent has it still.
+        self.parent = _open_handle(os.getppid())
+        if self.parent is not None:
+            self.poll.register(self.parent, select.POLLIN)
+        self.workers: dict[int, _Worker] = {}  # by serial
+        self.listener_pid, self.listener = start_listener()
+        self.poll.register(self.listener, select.POLLIN)
+        template.enter()
+
+    def serve(self) -> None:
+        """Obey until there is no parent, or no way to start another worker."""
+        self.socket.send(NEWS.pack(0, READY, 0, 0, 0))
+        while True:
+            for descriptor, _ in self.poll.poll():
+                if descriptor == self.parent:
+                    return
+                if descriptor == self.deaths:
+                    if not self.bury_all():
+                        return
+                elif descriptor == self.listener.fileno():
+                    self.hear_listener()
+                elif not self.obey():
+                    return
+
+    def close(self) -> None:
+        """Nothing is left to serve: end the workers."""
+        self.socket.close()
+        for worker in self.workers.values():
+            if worker.status is None:
+                with suppress(OSError):
+                    os.kill(worker.pid, signal.SIGKILL)
+
+    def obey(self) -> bool:
+        """Take one order. False: the parent has gone."""
+        try:
+            data, descriptors, flags, _ = socket.recv_fds(
+                self.socket, 64, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError:
+            return False
+        if not data:
+            return False
+        serial, number = ORDER.unpack(data)
+        if number:
+            self.signal(serial, number)
+            return True
+        try:
+            if not flags & socket.MSG_CTRUNC:  # there was room for them
+                self.fork(serial, descriptors)
+            error = errno.EMFILE if flags & socket.MSG_CTRUNC else 0
+        except OSError as problem:
+            error = problem.errno or errno.EAGAIN
+        if error:
+            text = f"the zygote could not fork: {os.strerror(error)}\n".encode()
+            self.socket.send(NEWS.pack(serial, NOT_STARTED, error, 1 << 8, len(text)) + text)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
+    def signal(self, serial: int, number: int) -> None:
+        """Signal a worker; while it has not been waited for, its id is still its."""
+        worker = self.workers.get(serial)
+        if worker is not None and worker.status is None:
+            os.kill(worker.pid, number)
+
+    def fork(self, serial: int, descriptors: list[int]) -> None:
+        """Start a worker, and have its stderr heard."""
+        way = os.pread(descriptors[3], _FIRST_LINE, 0).partition(b"\n")[0]
+        ours, theirs = os.pipe()
+        parent, kept = self.template.parent_of_workers(), self.template.kept()
+        worker = _Worker(serial, way, ours)
+        try:
+            worker.guard = self.template.before_worker()
+            worker.pid = os.fork()
+            if worker.pid == 0:
+                self.become_worker(parent, theirs, descriptors, kept)
+        except OSError:
+            os.close(ours)
+            _close_guard(worker)
+            raise
+        finally:
+            os.close(theirs)
+        self.workers[serial] = worker
+        self.tell_start(serial, worker.pid)
+        self.introduce(worker)
+
+    def tell_start(self, serial: int, pid: int) -> None:
+        """Tell the parent the worker's id, with a handle of it if there is one."""
+        news = NEWS.pack(serial, STARTED, pid, 0, 0)
+        handle = _open_handle(pid)
+        if handle is None:
+            self.socket.send(news)
+            return
+        try:
+            socket.send_fds(self.socket, [news], [handle])
+        except OSError:  # too many are on their way
+            self.socket.send(news)
+        finally:
+            os.close(handle)
+
+    def bury_all(self) -> bool:
+        """Wait for all that have died; False: with one of them all others end."""
+        with suppress(BlockingIOError):
+            while os.read(self.deaths, CHUNK):
+                pass
+        by_pid = {worker.pid: worker for worker in self.workers.values() if worker.status is None}
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                worker = by_pid.get(found[0])
+                if worker is not None:
+                    worker.status = found[1]
+                    _close_guard(worker)
+                    self.say(worker, OVER)
+                elif found[0] == self.listener_pid:
+                    self.replace_listener()
+                elif found[0] == self.template.first:
+                    return False
+        return True
+
+    # ---- the listener ----
+
+    def introduce(self, worker: _Worker) -> None:
+        """Have a worker's stderr heard."""
+        word = WORD.pack(worker.serial, worker.pid, 0, worker.way)
+        with suppress(OSError):  # it has ended, and another will be told
+            while not _send(self.listener, word, worker.stderr):
+                pass
+
+    def say(self, worker: _Worker, word: bytes) -> None:
+        """Say something of a worker that has been introduced."""
+        with suppress(OSError):  # likewise
+            self.listener.send(WORD.pack(worker.serial, worker.pid, worker.status or 0, word))
+
+    def hear_listener(self) -> None:
+        """Forget whose end was told."""
+        try:
+            told = self.listener.recv(TOLD.size)
+        except OSError:
+            told = b""
+        if not told:
+            self.poll.unregister(self.listener)
+            return
+        worker = self.workers.pop(TOLD.unpack(told)[0])
+        os.close(worker.stderr)
+
+    def replace_listener(self) -> None:
+        """Have another one; what it had read and not passed on is lost."""
+        with suppress(KeyError):
+            self.poll.unregister(self.listener)
+        self.listener.close()
+        self.template.before_other()
+        self.listener_pid, self.listener = self.start_listener()
+        self.poll.register(self.listener, select.POLLIN)
+        for worker in list(self.workers.values()):
+            self.introduce(worker)
+            if worker.status is not None:
+                self.say(worker, OVER)
+
+
+def _close_guard(worker: _Worker) -> None:
+    """End what a worker has left behind."""
+    if worker.guard >= 0:
+        os.close(worker.guard)
+        worker.guard = -1
+
+
+def _send(to: socket.socket, message: bytes, descriptor: int) -> bool:
+    """Send a message with a descriptor; False: so many are on their way that it has to wait."""
+    try:
+        socket.send_fds(to, [message], [descriptor])
+    except OSError as problem:
+        if problem.errno != errno.ETOOMANYREFS:
+            raise
+        time.sleep(_MOMENT)
+        return False
+    return True
+
+
+def _open_handle(pid: int) -> int | None:
+    """Return a descriptor of a process; None where the system gives none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
