@@ -85,8 +85,9 @@ class Sandbox:
     def python(cls, *, mode: Mode = "required", limits: NifLimits | None = None) -> Self:
         """Return the profile for Python callables.
 
-        It adds reading the directories that modules are imported from, mapping the code of
-        extension modules, threads, and what event loops are made of.
+        It adds reading the standard library and installed packages, mapping the code of extension
+        modules, threads, and what event loops are made of. The program's own modules are imported
+        before the seal, as calls bring them.
         """
         return cls(profile="python", mode=mode, limits=limits or NO_LIMITS)
 
@@ -121,7 +122,10 @@ class Sandbox:
         return self._with("threads")
 
     def allow_fork(self) -> Self:
-        """Allow child processes, though not other programs."""
+        """Allow child processes, though not other programs. They end with their call.
+
+        Each call has a worker of its own then, but for those of a session.
+        """
         return self._with("fork")
 
     def allow_environment(self, *names: str) -> Self:
@@ -151,7 +155,8 @@ class Sandbox:
 
         names: "net" has no network at all, "ipc" no System V objects of others, "user" is the means
             by which a process without privileges gets the other two.
-        required: refuse to run where the kernel does not allow it.
+        required: refuse to run where the kernel does not allow it. Worker processes have all of
+            them anyway where it does; `seal_process` enters those that are named here.
         """
         wanted = self.required_namespaces | set(names) if required else self.required_namespaces
         return replace(self, namespaces=self.namespaces | set(names), required_namespaces=wanted)
