@@ -220,6 +220,7 @@ struct aionif_pool_settings {
     /* Of the process tier. */
     uint32_t is_process;
     uint32_t zygote;         /* number of the one that starts its workers */
+    uint32_t fresh;          /* each worker has a zygote of its own */
     int32_t setup;           /* descriptor of what the worker is to do before it serves */
     uint32_t max_calls;      /* of one worker, which is then replaced; 0: no limit */
     uint32_t one_call;       /* as `max_calls` of 1, but that a session keeps its worker */
@@ -269,7 +270,8 @@ uint64_t aionif_arena(uint32_t blocks);
 uint32_t aionif_arena_blocks(void);
 /* Zygotes have numbers, by which pools name theirs. `use` takes the descriptor over; a zygote of this
  * number that there is starts no more workers. It is given up where it is not ready by then; see
- * aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready; 1: else. */
+ * aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready;
+ * 3: it starts no more workers; 1: else. */
 int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns);
 int aionif_zygote_lost(uint32_t number);
 uint64_t aionif_stderr_lost(void); /* bytes that workers wrote and that were dropped */

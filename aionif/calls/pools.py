@@ -198,6 +198,7 @@ class Pools:
         self._exposed = _exposed()
         settings.is_process = 1
         settings.zygote = starter.number
+        settings.fresh = policy.sandbox is not None and policy.sandbox.fresh
         settings.max_calls = setup.max_calls or 0
         settings.cpu_limit_ns = int((limits.cpu_time or 0) * _NANOSECONDS)
         settings.resident_limit = limits.resident_memory or 0

@@ -29,7 +29,7 @@ __all__ = ("NO_TEMPLATE", "Zygote", "lack", "numbered", "of")
 
 _SECONDS = 60.0  # for its start: an interpreter takes some hundredths of one
 _MOMENT = 0.2  # seconds, for the exit of one that has closed its socket
-_STILLBORN = 2  # of aionif_zygote_lost
+_STILLBORN, _SPENT = 2, 3  # of aionif_zygote_lost
 _NOT_EXECUTABLE = (
     errno.ENOENT,
     errno.EACCES,
@@ -54,6 +54,7 @@ class Zygote:
         self.number = number
         self.template = template
         self.pid: int | None = None
+        self._spent: list[int] = []  # processes that end with the last of their workers
         self._lock = threading.Lock()
         self._program = ""
         self._status: int | None = None  # of one that has ended, as `waitpid` has it
@@ -98,6 +99,7 @@ class Zygote:
     def forget(self) -> None:
         """In the child of a fork: it is its parent's."""
         self.pid = None
+        self._spent.clear()
         self._lock = threading.Lock()
 
     def _note_failure(self) -> None:
@@ -133,6 +135,10 @@ class Zygote:
         self._refusal = None
         self._note_failure()
         try:
+            if lib.aionif_zygote_lost(self.number) == _SPENT and self.pid is not None:
+                self._spent.append(self.pid)
+                self.pid = None
+            self._spent = [pid for pid in self._spent if not _has_ended(pid)]
             self._reap()
             self._begin()
         except OSError as error:
@@ -186,6 +192,13 @@ class Zygote:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
         self.pid, self._status = None, status
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:  # someone else has waited for it
+        return True
 
 
 _zygotes: dict[str, Zygote] = {}  # by their templates

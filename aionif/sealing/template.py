@@ -33,4 +33,11 @@ def template_of(sandbox: Sandbox | None) -> str:
     wanted, _ = parts_of_worker(sandbox)
     writable = lib.AIONIF_SEAL_WRITE
     paths = sorted({(path, kind == writable) for kind, path in paths_of(sandbox)})
-    return json.dumps({"parts": wanted & _OF_ZYGOTE, "paths": paths, "forks": sandbox.forks})
+    return json.dumps(
+        {
+            "parts": wanted & _OF_ZYGOTE,
+            "paths": paths,
+            "forks": sandbox.forks,
+            "fresh": sandbox.fresh,
+        }
+    )

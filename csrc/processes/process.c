@@ -80,7 +80,8 @@ static const char *order(struct aionif__worker *worker) {
         process->segment->settings = worker->settings;
         const int descriptors[] = {segment, process->bell, theirs, worker->settings.setup,
                                    aionif__reply_descriptor(process->reply)};
-        if (!aionif__zygote_order(process, worker->settings.zygote, descriptors)) {
+        if (!aionif__zygote_order(process, worker->settings.zygote, worker->settings.fresh,
+                                  descriptors)) {
             failed = AIONIF__ZYGOTE;
         }
     }

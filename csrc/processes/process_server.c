@@ -171,7 +171,12 @@ void aionif__process_retire(struct aionif__worker *worker) {
     struct aionif_pool *pool = worker->pool;
     bool failed = aionif__process_of(worker)->dead && !atomic_load(&worker->lane->tid);
     if (!pool->closed) {
-        pool->statistics.restarts[reason_to_retire(worker)]++;
+        enum aionif_restart reason = reason_to_retire(worker);
+        pool->statistics.restarts[reason]++;
+        if (worker->settings.has_sandbox &&
+            (reason == AIONIF_RESTART_CRASHED || reason == AIONIF_RESTART_MISBEHAVED)) {
+            aionif__zygote_crashed(aionif__process_of(worker));
+        }
     }
     aionif__process_of(worker)->served = most_calls(worker);
     note_death(worker);

@@ -42,6 +42,10 @@ struct news {
     char text[AIONIF_STDERR];
 };
 
+/* All forks of one process have its stack canary and its layout. Whoever guesses at them crashes, and
+ * learns something each time: a sandbox goes on with another zygote then. */
+enum { MOST_CRASHES = 16 };
+
 struct aionif__zygote {
     struct aionif__zygote *next;
     uint32_t number;
@@ -50,7 +54,9 @@ struct aionif__zygote {
     bool ready;       /* it has said so; orders may be sent before */
     bool stillborn;   /* it was lost before it was ready */
     bool replaced;
-    int64_t due_ns; /* by when it is to be ready */
+    bool spent;       /* it is to start no more workers */
+    uint32_t crashes; /* of calls of its workers */
+    int64_t due_ns;   /* by when it is to be ready */
 };
 
 static struct aionif__zygote *zygotes;
@@ -142,17 +148,21 @@ uint64_t aionif_stderr_lost(void) {
 
 bool aionif__zygote_lost(uint32_t number) {
     const struct aionif__zygote *zygote = current(number);
-    return !zygote || zygote->socket < 0;
+    return !zygote || zygote->socket < 0 || zygote->spent;
 }
 
 bool aionif__zygote_stillborn(uint32_t number) {
     const struct aionif__zygote *zygote = current(number);
-    return zygote && zygote->socket < 0 && zygote->stillborn;
+    return zygote && zygote->stillborn;
 }
 
 int aionif_zygote_lost(uint32_t number) {
     aionif__lock();
-    int lost = !aionif__zygote_lost(number) ? 0 : aionif__zygote_stillborn(number) ? 2 : 1;
+    const struct aionif__zygote *zygote = current(number);
+    int lost = !aionif__zygote_lost(number)       ? 0
+               : aionif__zygote_stillborn(number) ? 2
+               : zygote && zygote->socket >= 0    ? 3
+                                                  : 1;
     aionif__unlock();
     return lost;
 }
@@ -175,12 +185,13 @@ static void drop_spent(void) {
 
 static void replace(uint32_t number) {
     struct aionif__zygote *old = current(number);
+    bool crashed = old && old->crashes >= MOST_CRASHES;
     if (old) {
         old->replaced = true;
     }
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        if (aionif__tier_of(pool) && pool->settings.zygote == number) {
-            aionif__process_outdate(pool);
+        if (crashed && aionif__tier_of(pool) && pool->settings.zygote == number) {
+            aionif__process_outdate(pool); /* they have what may be known by now */
         }
     }
     drop_spent();
@@ -211,11 +222,17 @@ int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns) {
     return 1;
 }
 
-bool aionif__zygote_order(struct aionif__process *process, uint32_t number,
+/* It starts no more workers; another one is to be ready for those to come. */
+static void give_up(struct aionif__zygote *zygote) {
+    zygote->spent = true;
+    aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)zygote->number, NULL, "");
+}
+
+bool aionif__zygote_order(struct aionif__process *process, uint32_t number, bool fresh,
                           const int *descriptors) {
     struct order order = {.serial = process->serial};
     struct aionif__zygote *zygote = current(number);
-    if (!zygote || zygote->socket < 0) {
+    if (aionif__zygote_lost(number)) {
         errno = ENOTCONN;
         return false;
     }
@@ -227,8 +244,18 @@ bool aionif__zygote_order(struct aionif__process *process, uint32_t number,
     if (sent) {
         process->zygote = zygote;
         zygote->workers++;
+        if (fresh) {
+            give_up(zygote);
+        }
     }
     return sent;
+}
+
+void aionif__zygote_crashed(struct aionif__process *process) {
+    struct aionif__zygote *zygote = process->zygote;
+    if (zygote && ++zygote->crashes == MOST_CRASHES && !zygote->replaced) {
+        give_up(zygote);
+    }
 }
 
 void aionif__zygote_leave(struct aionif__process *process) {

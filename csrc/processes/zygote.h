@@ -8,8 +8,10 @@ void aionif__zygote_wait(uint32_t number, int milliseconds); /* without the lock
 enum { AIONIF__OF_A_WORKER = 5 };
 
 /* false, with errno: not sent. */
-bool aionif__zygote_order(struct aionif__process *process, uint32_t number, const int *descriptors);
-void aionif__zygote_leave(struct aionif__process *process); /* it is freed */
+bool aionif__zygote_order(struct aionif__process *process, uint32_t number, bool fresh,
+                          const int *descriptors);            /* fresh: it starts no other worker */
+void aionif__zygote_crashed(struct aionif__process *process); /* a call in a sandbox has */
+void aionif__zygote_leave(struct aionif__process *process);   /* it is freed */
 void aionif__zygote_pump(void);
 /* end_of: the serial of the process that ends when this is readable; 0: it is something else. */
 void aionif__zygote_listen(int descriptor, uint64_t end_of);

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
-from aionif import NifExecutor, NifPolicy, NifRejected, Sandbox
+from aionif import NifExecutor, NifPolicy, NifRejected, NifSignal, Sandbox, load
 from aionif.process import zygote
 from aionif.sealing.template import template_of
 from tests.process.test_worker_environment import look_through_memory, seen
-from tests.support import run_child, run_on, until
+from tests.support import build_library, run_child, run_on, until
 from tests.support.scarce import refuse
 from tests.support.sealing import AS_ROOT, COMPUTE, PYTHON, with_sealed
 from tests.support.workers import is_alive, listener_of_zygote, with_executor, workers_of
@@ -157,6 +158,50 @@ def test_each_kind_of_sandbox_has_a_zygote_of_its_own(probe: NifLibrary) -> None
         with_executor(main, max_workers=1, policy=policy)
     assert len(set(found[:3])) == 3
     assert found[1] == found[3]
+
+
+LAYOUT = """
+    #include <stdint.h>
+    uint64_t canary(void) { uint64_t word; __asm__("mov %%fs:0x28, %0" : "=r"(word)); return word; }
+    void crash(void) { *(volatile int *)16 = 1; }
+"""
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> NifLibrary:
+    path = build_library(tmp_path_factory.mktemp("layout"), LAYOUT, name="layout")
+    return load(path, "unsigned long canary(void); void crash(void);")
+
+
+def test_fresh_workers_have_a_canary_each(layout: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        await executor.execute_nif(layout.canary)
+        for _ in range(4):
+            found.append(await executor.execute_nif(layout.canary))
+            with pytest.raises(NifSignal):
+                await executor.execute_nif(layout.crash)
+
+    found: list[int] = []
+    with_sealed(main, policy=NifPolicy(sandbox=Sandbox.compute(fresh=True)))
+    assert len(set(found)) == 4
+
+
+def test_after_some_crashes_all_workers_have_another_canary(layout: NifLibrary) -> None:
+    async def main(executor: NifExecutor) -> None:
+        await executor.execute_nif(layout.canary)
+        for _ in range(40):
+            found.append(await executor.execute_nif(layout.canary))
+            with pytest.raises(NifSignal):
+                await executor.execute_nif(layout.crash)
+            await anyio.sleep(0.05)
+        assert len(starter._spent) <= 2, "they end with their workers"
+
+    found: list[int] = []
+    sandbox = Sandbox.compute().allow_environment("NOT_THERE")
+    starter = zygote.of(template_of(sandbox))
+    with_sealed(main, policy=NifPolicy(sandbox=sandbox, breaker=False))
+    assert 2 <= len(set(found)) <= 6
+    assert max(map(found.count, found)) <= 20
 
 
 # ---- what ends with what ----
