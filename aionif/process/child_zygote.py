@@ -29,7 +29,7 @@ __all__ = ("Zygote",)
 
 ORDER = struct.Struct("<Qi4x")  # struct order of csrc/processes/zygote.c
 DESCRIPTORS = 5  # that come with the order of a worker
-NEWS = struct.Struct("<QiiiI")  # struct news
+NEWS = struct.Struct("<QiiiI")  # struct news of csrc/processes/news.c
 STARTED, NOT_STARTED, READY = 1, 3, 4
 WORD = struct.Struct("<Qii8s")  # to the listener: serial, process id, status, and the word itself
 OVER = b"over"  # the second and last word about a worker; the first is what becomes of its stderr

@@ -21,11 +21,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3, READY = 4, LOST = 5 };
 
 struct order {
     uint64_t serial;
@@ -33,62 +30,19 @@ struct order {
     int32_t padding;
 };
 
-struct news {
-    uint64_t serial;
-    int32_t kind;
-    int32_t pid; /* of one that was not started: errno; of what was lost of stderr: bytes */
-    int32_t wait_status;
-    uint32_t text_length;
-    char text[AIONIF_STDERR];
-};
-
 /* All forks of one process have its stack canary and its layout. Whoever guesses at them crashes, and
  * learns something each time: a sandbox goes on with another zygote then. */
 enum { MOST_CRASHES = 16 };
 
-struct aionif__zygote {
-    struct aionif__zygote *next;
-    uint32_t number;
-    uint32_t workers; /* that refer to it */
-    int socket;       /* -1: it is lost */
-    bool ready;       /* it has said so; orders may be sent before */
-    bool stillborn;   /* it was lost before it was ready */
-    bool replaced;
-    bool spent;       /* it is to start no more workers */
-    uint32_t crashes; /* of calls of its workers */
-    int64_t due_ns;   /* by when it is to be ready */
-};
-
-static struct aionif__zygote *zygotes;
-static uint64_t stderr_lost;
-static int ears = -1; /* an epoll of the zygotes' sockets and the workers' bells */
+struct aionif__zygote *aionif__zygotes;
 
 /* The one that starts workers now; NULL: there has been none. */
 static struct aionif__zygote *current(uint32_t number) {
-    struct aionif__zygote *zygote = zygotes;
+    struct aionif__zygote *zygote = aionif__zygotes;
     while (zygote && (zygote->number != number || zygote->replaced)) {
         zygote = zygote->next;
     }
     return zygote;
-}
-
-int aionif_processes_descriptor(void) {
-    aionif__lock();
-    if (ears < 0) {
-        ears = epoll_create1(EPOLL_CLOEXEC);
-    }
-    aionif__unlock();
-    return ears;
-}
-
-/* Edge-triggered: each ring is one event, and nothing has to be read. So no worker can take another's
- * ring away, or make its own stay. */
-void aionif__zygote_listen(int descriptor, uint64_t end_of) {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = end_of};
-    if (ears < 0) {
-        ears = epoll_create1(EPOLL_CLOEXEC);
-    }
-    epoll_ctl(ears, EPOLL_CTL_ADD, descriptor, &event);
 }
 
 /* It is dead when the kernel says so (aionif__process_reap): until then it may end its call, and claim
@@ -125,7 +79,7 @@ static void lose_workers_of(const struct aionif__zygote *zygote) {
 }
 
 /* Its workers die with it. */
-static void lose(struct aionif__zygote *zygote) {
+void aionif__zygote_lose(struct aionif__zygote *zygote) {
     if (zygote->socket < 0) {
         return;
     }
@@ -137,13 +91,6 @@ static void lose(struct aionif__zygote *zygote) {
         aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, zygote->stillborn, (int)zygote->number, NULL,
                            "");
     }
-}
-
-uint64_t aionif_stderr_lost(void) {
-    aionif__lock();
-    uint64_t lost = stderr_lost;
-    aionif__unlock();
-    return lost;
 }
 
 bool aionif__zygote_lost(uint32_t number) {
@@ -169,7 +116,7 @@ int aionif_zygote_lost(uint32_t number) {
 
 /* Its socket tells it that it is to end. */
 static void drop_spent(void) {
-    for (struct aionif__zygote **link = &zygotes; *link;) {
+    for (struct aionif__zygote **link = &aionif__zygotes; *link;) {
         struct aionif__zygote *zygote = *link;
         if (zygote->replaced && !zygote->workers) {
             *link = zygote->next;
@@ -206,11 +153,11 @@ int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns) {
     }
     aionif__lock();
     replace(number);
-    *zygote = (struct aionif__zygote){.next = zygotes,
+    *zygote = (struct aionif__zygote){.next = aionif__zygotes,
                                       .number = number,
                                       .socket = socket,
                                       .due_ns = aionif__now_ns() + within_ns};
-    zygotes = zygote;
+    aionif__zygotes = zygote;
     aionif__zygote_listen(socket, 0);
     aionif__alarm_hear(aionif__zygote_pump);
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
@@ -275,133 +222,6 @@ bool aionif__zygote_signal(const struct aionif__process *process, int number) {
            errno != EAGAIN;
 }
 
-static struct aionif__worker *find_in(struct aionif__worker *list, uint64_t serial) {
-    for (; list; list = list->next) {
-        bool is_process = list->server == &aionif__process_server;
-        if (is_process && aionif__process_of(list)->serial == serial) {
-            return list;
-        }
-    }
-    return NULL;
-}
-
-static struct aionif__worker *find(uint64_t serial) {
-    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        for (uint32_t i = 0; aionif__tier_of(pool) && i < pool->worker_count; i++) {
-            if (aionif__process_of(pool->workers[i])->serial == serial) {
-                return pool->workers[i];
-            }
-        }
-        struct aionif__worker *worker = find_in(pool->doomed, serial);
-        if (!worker && aionif__tier_of(pool)) {
-            worker = find_in(aionif__tier_of(pool)->spare, serial);
-        }
-        if (worker) {
-            return worker;
-        }
-    }
-    return find_in(aionif__core.strays, serial);
-}
-
-/* Its handle may be missing: then its end is known from the zygote alone, a little later. */
-static void note_start(struct aionif__worker *worker, pid_t pid, int descriptor) {
-    struct aionif__process *process = aionif__process_of(worker);
-    process->pid = pid;
-    process->pidfd = descriptor;
-    if (descriptor >= 0) {
-        aionif__zygote_listen(descriptor, process->serial);
-    }
-    if (process->doomed) { /* decided while it had no process to kill */
-        aionif__process_kill(worker);
-    }
-}
-
-static void take_news(struct aionif__zygote *zygote, struct news *news, size_t length,
-                      int descriptor) {
-    struct aionif__worker *worker = find(news->serial);
-    struct aionif__process *process = worker ? aionif__process_of(worker) : NULL;
-    zygote->ready |= news->kind == READY;
-    if (news->kind == LOST) {
-        stderr_lost += (uint64_t)news->pid; /* not logged: a log may go to that very stderr */
-    }
-    if (!process) {
-        if (descriptor >= 0) {
-            close(descriptor);
-        }
-        return;
-    }
-    if (news->kind == STARTED) {
-        note_start(worker, news->pid, descriptor);
-        return;
-    }
-    process->dead = true;
-    process->lack_error = news->kind == NOT_STARTED ? news->pid : 0;
-    process->wait_status = news->wait_status;
-    size_t most = length - offsetof(struct news, text);
-    process->text_length = news->text_length < most ? news->text_length : (uint32_t)most;
-    memcpy(process->text, news->text, process->text_length);
-}
-
-/* 0: there is no more now. */
-static int receive(struct aionif__zygote *zygote) {
-    struct news news;
-    int descriptor;
-    ssize_t got = aionif__receive(zygote->socket, &news, sizeof news, &descriptor, MSG_DONTWAIT);
-    if (got < 0) {
-        if (errno != EAGAIN && errno != EINTR) {
-            lose(zygote);
-        }
-        return errno == EINTR;
-    }
-    if (got < (ssize_t)offsetof(struct news, text)) { /* nothing: the other end is closed */
-        lose(zygote);
-        return 0;
-    }
-    take_news(zygote, &news, (size_t)got, descriptor);
-    return 1;
-}
-
-static void pay_kills(void) {
-    for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
-        for (struct aionif__worker *worker = pool->doomed; worker; worker = worker->next) {
-            if (aionif__process_of(worker)->kill_owed) {
-                aionif__process_kill(worker);
-            }
-        }
-    }
-}
-
-/* One that hangs as it starts would have calls wait for ever. */
-void aionif__zygote_pump(void) {
-    for (struct aionif__zygote *zygote = zygotes; zygote; zygote = zygote->next) {
-        while (zygote->socket >= 0 && receive(zygote)) {
-        }
-        if (zygote->socket >= 0 && !zygote->ready && aionif__now_ns() > zygote->due_ns) {
-            lose(zygote);
-        }
-    }
-    pay_kills();
-}
-
-/* Something has happened, to any worker: whoever collects next sees what. */
-void aionif_processes_look(void) {
-    enum { AT_ONCE = 32 };
-    struct epoll_event events[AT_ONCE];
-    aionif__lock();
-    int count;
-    do {
-        count = epoll_wait(ears, events, AT_ONCE, 0);
-        for (int i = 0; i < count; i++) {
-            struct aionif__worker *worker = events[i].data.u64 ? find(events[i].data.u64) : NULL;
-            if (worker) { /* its place is free already; how it ended is yet to be told */
-                aionif__process_of(worker)->doomed = true;
-            }
-        }
-    } while (count == AT_ONCE);
-    aionif__zygote_pump();
-    aionif__unlock();
-}
-
 void aionif__zygote_wait(uint32_t number, int milliseconds) {
     const struct aionif__zygote *zygote = current(number);
     struct pollfd news = {.fd = zygote ? zygote->socket : -1, .events = POLLIN};
@@ -412,15 +232,12 @@ void aionif__zygote_wait(uint32_t number, int milliseconds) {
 
 /* In the child of a fork: the zygotes are its parent's. */
 void aionif__zygote_forked(void) {
-    for (struct aionif__zygote *zygote = zygotes; zygote; zygote = zygote->next) {
+    for (struct aionif__zygote *zygote = aionif__zygotes; zygote; zygote = zygote->next) {
         if (zygote->socket >= 0) {
             close(zygote->socket);
         }
     }
-    zygotes = NULL;
-    if (ears >= 0) {
-        close(ears);
-        ears = -1;
-    }
+    aionif__zygotes = NULL;
+    aionif__news_forked();
     aionif__catalog_forked();
 }

@@ -15,7 +15,7 @@
 enum { MOST_WORKERS = 16, NO_PROCESS = 1 << 22 }; /* the first id that no process can have */
 enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3, READY = 4 };
 
-/* As in processes/zygote.c. */
+/* As in processes/zygote.c and news.c. */
 struct order {
     uint64_t serial;
     int32_t signal, padding;
