@@ -2,7 +2,7 @@
 
 The zygote is started with the variables below and no others: secrets are commonly passed in the
 environment, and what was once in a process's memory stays there for its forks. A sealed worker has
-these, and those that its policy names. A worker that is not sealed runs the user's own code: it is
+these, those that its policy names, and a word to numeric libraries. A worker that is not sealed runs the user's own code: it is
 given the whole environment, by its own setup, which the zygote does not read.
 """
 
@@ -39,8 +39,13 @@ def of_zygote() -> dict[str, str]:
     }
 
 
+# Numeric libraries start threads as they are loaded. A process has to have one when it is sealed.
+_ONE_THREAD = ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMEXPR", "RAYON")
+
+
 def of_worker(sandbox: Sandbox | None) -> dict[str, str]:
     """Return what a worker is given besides."""
     if sandbox is None:
         return dict(os.environ)
-    return {name: os.environ[name] for name in sandbox.environment if name in os.environ}
+    named = {name: os.environ[name] for name in sandbox.environment if name in os.environ}
+    return {**{f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}, **named}

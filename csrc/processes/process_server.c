@@ -126,10 +126,11 @@ static void note_failed_start(struct aionif_pool *pool, const struct aionif__pro
     bool killed = WIFSIGNALED(process->wait_status) && WTERMSIG(process->wait_status) == SIGKILL;
     bool stillborn = aionif__zygote_stillborn(pool->settings.zygote);
     tier->failed_starts += stillborn ? MOST : !killed ? BY_ITSELF : storm ? 0 : KILLED;
-    aionif__take_sealed(pool, process);
     if (tier->failed_starts < MOST || some_have_served(pool)) {
         return;
     }
+    tier->seal_state = AIONIF_SEAL_UNKNOWN; /* those before it may have had another setup */
+    aionif__take_sealed(pool, process);
     aionif__lack(pool, stillborn ? AIONIF__ZYGOTE : "fork",
                  stillborn ? ENOTCONN : process->lack_error);
     tier->failed_starts = MOST - KILLED; /* the next one is told at once */

@@ -225,6 +225,18 @@ def test_modules_of_callables_and_arguments_come_with_new_workers(
     with_sealed(main, policy=policy, preload=("pathlib",))
 
 
+@POLICIES
+def test_numeric_libraries_can_be_loaded_before_the_seal(policy: NifPolicy) -> None:
+    """They start threads by themselves, where a process is to have one."""
+    np = pytest.importorskip("numpy")
+
+    async def main(executor: NifExecutor) -> None:
+        assert await executor.execute_nif(np.dot, np.arange(3.0), np.arange(3.0)) == 5
+        assert await executor.execute_nif(remote.process_id)
+
+    with_sealed(main, policy=policy, preload=("tests.remote", "numpy"))
+
+
 def test_a_library_that_is_loaded_later_comes_with_a_new_worker(zlib: NifLibrary) -> None:
     sqlite = aionif.load("libsqlite3.so.0", "int sqlite3_libversion_number(void);")
 
