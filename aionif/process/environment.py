@@ -2,9 +2,9 @@
 
 The zygote is started with the variables below and no others: secrets are commonly passed in the
 environment, and what was once in a process's memory stays there for its forks. A sealed worker has
-these, those that its policy names, and a word to numeric libraries. A worker that is not sealed runs
-the user's own code: it is given the whole environment, by its own setup, which the zygote does not
-read.
+these, those that its policy names, and a word to numeric libraries. A worker that is not sealed
+runs the user's own code: it is given the whole environment, by its own setup, which the zygote does
+not read.
 """
 
 from __future__ import annotations
