@@ -310,7 +310,7 @@ int aionif_failure_stderr(uint64_t call, char *out, int room);
 struct aionif_child {
     uint64_t window;
     int32_t segment, bell, control, reply; /* descriptors; `reply` stays open if it may grow */
-    int32_t zygote;                        /* its process id */
+    int32_t zygote; /* its process id; -1: with it the worker ends in another way */
     int64_t (*python)(uint64_t request, uint64_t length, uint64_t reply);
 };
 int aionif_catalog_use(int descriptor);

@@ -84,11 +84,12 @@ int aionif_seal_listen(const struct aionif_seal *seal, int socket);
 void aionif_template_enter(uint32_t wanted); /* namespaces, but for that of process ids */
 void aionif_template_missing(uint32_t part, int error, const char *text);
 int aionif_template_has(uint32_t part);
-/* From now on children are in a namespace of process ids of their own, which ends with the pipe that is
- * returned, or with `first`, a child, if that is killed. -1, with errno: they are not. */
-int aionif_template_processes(int32_t *first);
-int aionif_template_outside(void); /* not any more; 0, or -1 */
-int aionif_template_root(void);    /* its descriptor; -1, with errno */
+/* From now on children are in a namespace of process ids of their own. It ends with its first process,
+ * whose id is returned, and that one with the pipe of which it is given the end to read. -1, with errno:
+ * they are not. `adopt`: have the children of children that have ended. 0, or -1. */
+int aionif_template_processes(int pipe_end);
+int aionif_template_adopt(void);
+int aionif_template_root(void); /* its descriptor; -1, with errno */
 int aionif_template_bind(const char *source, const char *place, int writable); /* 0, or an errno */
 int aionif_template_close_root(void);                                          /* likewise */
 int aionif_template_descriptor(void); /* that a worker needs until it is sealed; -1: none */

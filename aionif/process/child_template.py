@@ -6,14 +6,22 @@ what its policy requires. Nothing of the package is imported here, as in `child`
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import stat
+import struct
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("Template",)
 
 _NOBODY = 65534
+_STARTED = struct.Struct("<ii")  # process id, errno
+_NO_PROCESSES = "no namespace of process ids"
 _MOST_LINKS = 40  # that are followed for one path, as the kernel does
 
 
@@ -26,6 +34,7 @@ class Template:
         self._paths = [(str(path), bool(writable)) for path, writable in wanted.get("paths", ())]
         self._forks = bool(wanted.get("forks"))
         self._placed: list[tuple[str, bool]] = []  # in the new root
+        self._is_apart = False  # each worker has a namespace of process ids to itself
         self._guard = -1  # the namespace of process ids ends with it
         self.first = 0  # the process that it ends with, too; 0: there is none
 
@@ -39,35 +48,83 @@ class Template:
             self._make_root()
         if self._parts & lib.AIONIF_SEAL_IDENTITY:
             self._check_nobody()
-        if self._parts & lib.AIONIF_SEAL_PID and not self._forks:
-            self._guard, self.first = self._new_processes()
+        self._is_apart = self._forks and self._can_be_apart()
+        if not self._forks and self._parts & lib.AIONIF_SEAL_PID:
+            theirs, self._guard = os.pipe()
+            self.first = lib.aionif_template_processes(theirs)
+            if self.first < 0:
+                self._miss(lib.AIONIF_SEAL_PID, self._ffi.errno, _NO_PROCESSES)
+            os.close(theirs)
 
-    def before_worker(self) -> int:
-        """Return what keeps the next worker's own namespace of process ids; -1: it shares one."""
-        if not (self._forks and self._parts & self._lib.AIONIF_SEAL_PID):
-            return -1
-        return self._new_processes()[0]
+    def _can_be_apart(self) -> bool:
+        """Try by a child whether each worker can have a namespace of process ids to itself."""
+        self._lib.aionif_template_adopt()
+        theirs, ours = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if self._lib.aionif_template_processes(theirs) > 0 else self._ffi.errno)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(theirs)
+        os.close(ours)
+        if status:
+            self._miss(self._lib.AIONIF_SEAL_PID, status, _NO_PROCESSES)
+        return not status
 
-    def before_other(self) -> None:
-        """A child to come is no worker: what the last worker's processes were in may have ended."""
-        if self._forks:
-            self._lib.aionif_template_outside()
+    def fork(self, become: Callable[[int], NoReturn]) -> tuple[int, int]:
+        """Start a worker, which is told its parent's id; return its own, and what ends it.
 
-    def parent_of_workers(self) -> int:
-        """Return the id by which a worker knows its parent."""
-        return 0 if self._lib.aionif_template_has(self._lib.AIONIF_SEAL_PID) else os.getpid()
+        That is a descriptor; -1: the worker shares its namespace with others, or has none.
+        """
+        if self._is_apart:
+            return self._fork_apart(become)
+        # A process outside of the worker's namespace is 0 to it.
+        parent = 0 if self._lib.aionif_template_has(self._lib.AIONIF_SEAL_PID) else os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            become(parent)
+        return pid, -1
+
+    def _fork_apart(self, become: Callable[[int], NoReturn]) -> tuple[int, int]:
+        """Start a worker in a namespace of its own.
+
+        By a child that ends at once: who has entered one can't start processes outside of it any
+        more. What it leaves is ours. The worker does not end with its parent, which is that child
+        for a moment, but with the descriptor.
+        """
+        theirs, guard = os.pipe()
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            self._start_apart(theirs, tell, become)
+        for descriptor in (theirs, tell):
+            os.close(descriptor)
+        said = os.read(told, _STARTED.size)
+        os.close(told)
+        os.waitpid(child, 0)
+        pid, error = _STARTED.unpack(said) if said else (0, errno.ECHILD)
+        if error:
+            os.close(guard)
+            raise OSError(error, os.strerror(error))
+        return pid, guard
+
+    def _start_apart(self, guard: int, tell: int, become: Callable[[int], NoReturn]) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            if self._lib.aionif_template_processes(guard) < 0:
+                self._miss(self._lib.AIONIF_SEAL_PID, self._ffi.errno, _NO_PROCESSES)
+            pid = os.fork()
+            if pid == 0:
+                become(-1)
+            os.write(tell, _STARTED.pack(pid, 0))
+        except OSError as problem:
+            os.write(tell, _STARTED.pack(0, problem.errno or errno.ECHILD))
+        finally:
+            os._exit(0)
 
     def kept(self) -> list[int]:
         """Return the descriptors that a worker needs to be sealed."""
         root = self._lib.aionif_template_descriptor()
         return [root] if root >= 0 else []
-
-    def _new_processes(self) -> tuple[int, int]:
-        first = self._ffi.new("int32_t *")
-        guard = self._lib.aionif_template_processes(first)
-        if guard < 0:
-            self._miss(self._lib.AIONIF_SEAL_PID, self._ffi.errno, "no namespace of process ids")
-        return guard, first[0]
 
     def _miss(self, part: int, error: int, text: str) -> None:
         self._lib.aionif_template_missing(part, error, text.encode(errors="replace")[:200])

@@ -142,16 +142,14 @@ class Zygote:
         """Start a worker, and have its stderr heard."""
         way = os.pread(descriptors[3], _FIRST_LINE, 0).partition(b"\n")[0]
         ours, theirs = os.pipe()
-        parent, kept = self.template.parent_of_workers(), self.template.kept()
         worker = _Worker(serial, way, ours)
+        kept = self.template.kept()
         try:
-            worker.guard = self.template.before_worker()
-            worker.pid = os.fork()
-            if worker.pid == 0:
-                self.become_worker(parent, theirs, descriptors, kept)
+            worker.pid, worker.guard = self.template.fork(
+                lambda parent: self.become_worker(parent, theirs, descriptors, kept)
+            )
         except OSError:
             os.close(ours)
-            _close_guard(worker)
             raise
         finally:
             os.close(theirs)
@@ -223,7 +221,6 @@ class Zygote:
         with suppress(KeyError):
             self.poll.unregister(self.listener)
         self.listener.close()
-        self.template.before_other()
         self.listener_pid, self.listener = self.start_listener()
         self.poll.register(self.listener, select.POLLIN)
         for worker in list(self.workers.values()):

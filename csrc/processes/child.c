@@ -273,9 +273,11 @@ static void note_denial(int number) {
 int aionif_child_enter(const struct aionif_child *given) {
     child = *given;
     /* With the zygote gone nobody would wait for this process, or pass on what it says. */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != child.zygote) {
-        return ESRCH;
+    if (child.zygote >= 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != child.zygote) {
+            return ESRCH;
+        }
     }
     struct stat file;
     if (fstat(child.segment, &file) != 0) {

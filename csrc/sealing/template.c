@@ -118,31 +118,23 @@ static _Noreturn void stand_for_all(int pipe_end) {
     _exit(0);
 }
 
-static int ours = -1; /* the namespace of this process itself */
-
-int aionif_template_outside(void) { return ours < 0 ? 0 : setns(ours, CLONE_NEWPID); }
-
-int aionif_template_processes(int32_t *first) {
-    int ends[2];
+int aionif_template_processes(int pipe_end) {
     struct aionif__sealing sealing = {.out = &made};
-    ours = ours < 0 ? open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC) : ours;
-    if (ours < 0 || aionif_template_outside() != 0 || unshare(CLONE_NEWPID) != 0 ||
-        pipe2(ends, O_CLOEXEC) != 0) {
+    if (unshare(CLONE_NEWPID) != 0) {
         return -1;
     }
-    *first = fork();
-    if (*first == 0) {
-        stand_for_all(ends[0]);
+    pid_t first = fork();
+    if (first == 0) {
+        stand_for_all(pipe_end);
     }
-    close(ends[0]);
-    if (*first < 0) {
-        close(ends[1]);
-        return -1;
+    if (first > 0) {
+        aionif__seal_applied(&sealing, AIONIF_SEAL_PID);
+        tried |= AIONIF_SEAL_PID;
     }
-    aionif__seal_applied(&sealing, AIONIF_SEAL_PID);
-    tried |= AIONIF_SEAL_PID;
-    return ends[1];
+    return first;
 }
+
+int aionif_template_adopt(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
 
 /* ---- the root ---- */
 
