@@ -22,9 +22,14 @@ from tests.support.workers import mapped_in, with_executor, workers_of
 if TYPE_CHECKING:
     from aionif import NifLibrary
 
-from tests.support.kept_buffers import SEALS, SIZE, sealed
+from tests.support.kept_buffers import SEALS, SIZE, load_keeping, sealed
 
 # ---- pointers to const ----
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> NifLibrary:
+    return load_keeping(tmp_path_factory.mktemp("keeping"))
 
 
 def test_a_pointer_to_const_gets_a_buffer_for_reading_alone(library: NifLibrary) -> None:

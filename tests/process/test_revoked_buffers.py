@@ -25,7 +25,12 @@ from tests.support.workers import mapped_in, with_executor, workers_of
 if TYPE_CHECKING:
     from aionif import NifLibrary
 
-from tests.support.kept_buffers import SEALS, SIZE, sealed
+from tests.support.kept_buffers import SEALS, SIZE, load_keeping, sealed
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> NifLibrary:
+    return load_keeping(tmp_path_factory.mktemp("keeping"))
 
 
 def count_files() -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from aionif import (
     NifPolicy,
     Sandbox,
@@ -41,13 +39,10 @@ SEALS = {
 }
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> NifLibrary:
+def load_keeping(directory: Path) -> NifLibrary:
     source = (TESTS / "support/keeping.c").read_text(encoding="utf-8")
     flags = ("-iquote", str(TESTS.parent / "csrc"))
-    return load(
-        build_library(tmp_path_factory.mktemp("keeping"), source, *flags, name="keeping"), CDEF
-    )
+    return load(build_library(directory, source, *flags, name="keeping"), CDEF)
 
 
 def sealed(name: str) -> dict[str, Any]:
