@@ -146,7 +146,8 @@ def _look_at_event(address: int) -> None:
         patch.object(core_events, "lib", _Core(event=address)),
         patch.object(core_events, "warn", lambda name, **fields: said.append((name, fields))),
         patch.object(core_events, "log_missing", lambda *words: said.append(words)),
-        patch.object(zygote, "revive", lambda: None),
+        patch.object(zygote, "numbered", lambda _: zygote.Zygote(0, zygote.NO_TEMPLATE)),
+        patch.object(zygote.Zygote, "revive", lambda _: None),
     ):
         core_events.report_all({})
     str(said)
