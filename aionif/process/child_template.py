@@ -107,11 +107,13 @@ class Template:
             raise OSError(error, os.strerror(error))
         return pid, guard
 
-    def _start_apart(self, guard: int, tell: int, become: Callable[[int], NoReturn]) -> NoReturn:
+    def _start_apart(self, guard: int, tell: int, become: Callable[[int], NoReturn]) -> None:
         try:
             signal.set_wakeup_fd(-1)
             if self._lib.aionif_template_processes(guard) < 0:
-                self._miss(self._lib.AIONIF_SEAL_PID, self._ffi.errno, _NO_PROCESSES)
+                # It was to be had, and may be again. Without it the worker would outlive us.
+                os.write(tell, _STARTED.pack(0, self._ffi.errno))
+                return
             pid = os.fork()
             if pid == 0:
                 become(-1)

@@ -33,7 +33,6 @@ __all__ = (
     "SealNote",
     "SealReport",
     "apply_seal",
-    "compile_namespaces",
     "compile_seal",
     "compile_worker_seal",
     "log_missing",
@@ -66,7 +65,6 @@ _NAMESPACES = {
     "net": lib.AIONIF_SEAL_NET,
     "ipc": lib.AIONIF_SEAL_IPC,
 }
-_ALL_NAMESPACES = lib.AIONIF_SEAL_USER | lib.AIONIF_SEAL_NET | lib.AIONIF_SEAL_IPC
 
 # Allowing these would be in vain if Landlock went on denying them.
 _SIGNALLING = frozenset({"kill", "tkill", "tgkill", "pidfd_send_signal", "rt_sigqueueinfo"})
@@ -128,22 +126,17 @@ def compile_seal(
     also: Iterable[str] = (),
     without: Iterable[GrantName] = (),
     is_dumpable: bool = False,
-    inherits_namespaces: bool = False,
 ) -> bytes:
     """Return the seal of a policy, to be applied in any process of this machine.
 
     also: system calls that the worker itself needs, whatever the policy allows. without: what the
     policy grants and this process does not need. is_dumpable: leave the process open to debuggers
-    of the same user, and to core dumps. inherits_namespaces: leave out the namespaces, which its
-    parent has entered by `compile_namespaces`.
+    of the same user, and to core dumps.
 
     Raises:
         NifArgumentError: the policy lists more paths than a seal can hold.
     """
     seal = _pack(sandbox, also, without, is_dumpable=is_dumpable)
-    if inherits_namespaces:
-        seal.wanted &= ~_ALL_NAMESPACES
-        seal.required &= ~_ALL_NAMESPACES
     return bytes(ffi.buffer(seal))
 
 
@@ -195,14 +188,6 @@ def parts_of_worker(sandbox: Sandbox) -> tuple[int, int]:
     if sandbox.forks:  # nothing else ends the children of a call with it
         required |= lib.AIONIF_SEAL_PID
     return wanted, required if sandbox.mode == "required" else 0
-
-
-def compile_namespaces(sandbox: Sandbox) -> bytes:
-    """Return a seal that enters the policy's namespaces, once for all children of a process."""
-    seal = pack_seal([])
-    wanted, required = _parts(sandbox, is_dumpable=True)
-    seal.wanted, seal.required = wanted & _ALL_NAMESPACES, required & _ALL_NAMESPACES
-    return bytes(ffi.buffer(seal))
 
 
 def pack_seal(code: list[Instruction]) -> Any:

@@ -5,8 +5,8 @@
  * seal relies on them. Inside, the user's and group's ids are mapped to themselves, so that files keep
  * their owners' names. The capabilities that a user namespace gives are dropped right after (seal.c).
  *
- * A network namespace takes milliseconds to make. A zygote can be sealed with these parts alone: its
- * workers inherit them, and sealing a worker costs nothing more. */
+ * A network namespace takes milliseconds to make. A zygote enters them for all of
+ * its workers, which inherit them: sealing a worker costs nothing more (template.c). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -319,25 +319,6 @@ def with_threads() -> None:
     show(*answers)
 
 
-def inherited(user: str) -> None:
-    """A parent enters the namespaces, its child is sealed in them."""
-    become(user)
-    before = namespaces()
-    policy = Sandbox.compute().with_namespaces("user", "ipc")
-    first = apply_seal(sealing.compile_namespaces(policy))
-    if first.missing:
-        show("missing")
-        return
-    after = namespaces()
-    child = os.fork()
-    if child == 0:
-        second = apply_seal(compile_seal(policy, inherits_namespaces=True))
-        show(second.is_sealed, *second.missing)
-        os._exit(0)
-    os.waitpid(child, 0)
-    show(*first.applied, *(a != b for a, b in zip(before, after, strict=True)))
-
-
 def namespaces() -> list[Path]:
     return [Path("/proc/self/ns", name).readlink() for name in ("user", "net", "ipc")]
 

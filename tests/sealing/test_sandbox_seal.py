@@ -290,14 +290,6 @@ def test_namespaces_where_there_are_any(user: str) -> None:
         assert missing == "missing user namespace network namespace ipc namespace"
 
 
-@landlocked
-@pytest.mark.parametrize("user", USERS)
-def test_namespaces_of_a_parent_serve_its_children(user: str) -> None:
-    ending = run("inherited", user)
-    assert ending.status == 0, ending.errors
-    assert ending.lines in (["missing"], ["True", "user namespace ipc namespace True False True"])
-
-
 # ---- seals as data ----
 
 
