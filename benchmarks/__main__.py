@@ -17,6 +17,7 @@ from benchmarks import (
     inline,
     open_loop,
     process,
+    sealed,
     sequential,
     supervision,
     telemetry,
@@ -40,6 +41,7 @@ MEASURES: dict[str, Callable[[Scale], Awaitable[list[Row]]]] = {
     "crashes": crashes.rate,
     "ticker": crashes.ticker,
     "process": process.process,
+    "sealed": sealed.sealed,
     "supervision": supervision.children,
     "telemetry": telemetry.watched,
 }

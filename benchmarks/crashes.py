@@ -12,7 +12,7 @@ from aionif.bench._clock import at_times, steady
 from benchmarks._measure import Row, Scale, percentile, ratio_row, rounds
 from benchmarks._subjects import crasher, silent_log
 
-__all__ = ("rate", "ticker")
+__all__ = ("late_ticks", "rate", "ticker")
 
 _TASKS = 16
 _TICK = 0.001  # seconds
@@ -53,7 +53,7 @@ async def rate(scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
-async def _late_ticks(ticks: int) -> list[float]:
+async def late_ticks(ticks: int) -> list[float]:
     """Tick each millisecond of a fixed schedule; return how late each tick ran, in microseconds."""
     late: list[float] = []
     await at_times(
@@ -78,12 +78,12 @@ async def ticker(scale: Scale) -> list[Row]:
                 await _crash(executor, function)
 
         async def idle() -> float:
-            return percentile(await _late_ticks(ticks), 0.99)
+            return percentile(await late_ticks(ticks), 0.99)
 
         async def crashing() -> float:
             tasks = [asyncio.ensure_future(crash_for_ever()) for _ in range(2)]
             await asyncio.sleep(0.05)
-            late = percentile(await _late_ticks(ticks), 0.99)
+            late = percentile(await late_ticks(ticks), 0.99)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,7 +20,7 @@ from aionif.calls.submit import (
     submit_in_line,
 )
 from aionif.core.native import ffi, lib
-from aionif.errors import NifArgumentError
+from aionif.errors import NifArgumentError, NifRejected
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
 from aionif.policy import check_policy
@@ -76,7 +76,11 @@ class Caller:
         except TypeError:  # ctypes functions can't be hashed
             route = None
         if route is None:
-            route = self._find_route(fn, policy)
+            try:
+                route = self._find_route(fn, policy)
+            except NifRejected:  # by a breaker: who asks again at once must not stop the loop
+                port.owe_turn()
+                raise
         try:
             if port not in self._ports:
                 self._join(port)

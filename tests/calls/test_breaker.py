@@ -75,6 +75,29 @@ def test_calls_are_refused_until_a_probe_returns(
 
 
 @TIERS
+def test_other_tasks_run_while_one_asks_again_and_again(
+    run: Any, acting: NifLibrary, isolation: Any
+) -> None:
+    async def main() -> None:
+        has_run = anyio.Event()
+
+        async def other() -> None:
+            has_run.set()
+
+        async with (
+            executor_on(Clock(), isolation) as executor,
+            anyio.create_task_group() as group,
+        ):
+            await crash(executor, acting.act, 2)
+            group.start_soon(other)
+            for _ in range(10):
+                await is_refused(executor, acting.act)
+            assert has_run.is_set()
+
+    run(main)
+
+
+@TIERS
 def test_a_probe_that_crashes_opens_it_again(run: Any, acting: NifLibrary, isolation: Any) -> None:
     async def main() -> None:
         clock = Clock()

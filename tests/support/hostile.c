@@ -129,9 +129,9 @@ int forge(unsigned long at, unsigned seed, int kind, int sig, const char *path) 
     }
 }
 
-/* Ring all the time, and take the own rings away again. */
-int flood(int ms) {
-    struct aionif__segment *segment = find_segment();
+/* Ring all the time, and take the own rings away again. `at` is the segment, as for forge(). */
+int flood_at(unsigned long at, int ms) {
+    struct aionif__segment *segment = (struct aionif__segment *)at;
     int64_t until = now_ms() + ms;
     uint64_t one = 1;
     while (now_ms() < until) {
@@ -141,6 +141,8 @@ int flood(int ms) {
     }
     return 0;
 }
+
+int flood(int ms) { return flood_at((unsigned long)find_segment(), ms); }
 
 /* Write to every descriptor there is, the socket to the parent among them. */
 int spam(int times) {
