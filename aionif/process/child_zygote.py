@@ -83,18 +83,22 @@ class Zygote:
         template.enter()
 
     def serve(self) -> None:
-        """Obey until there is no parent, or no way to start another worker."""
+        """Obey until there is no parent, or no way to start another worker.
+
+        What is ready when one turn begins may be another file by the end of it: a listener that
+        took the place, and the number, of one that has died. So nothing here waits for what it
+        reads.
+        """
         self.socket.send(NEWS.pack(0, READY, 0, 0, 0))
         while True:
             for descriptor, _ in self.poll.poll():
                 if descriptor == self.parent:
                     return
-                if descriptor == self.deaths:
-                    if not self.bury_all():
-                        return
-                elif descriptor == self.listener.fileno():
+                if descriptor == self.deaths and not self.bury_all():
+                    return
+                if descriptor == self.listener.fileno():
                     self.hear_listener()
-                elif not self.obey():
+                elif descriptor == self.socket.fileno() and not self.obey():
                     return
 
     def close(self) -> None:
@@ -109,8 +113,10 @@ class Zygote:
         """Take one order. False: the parent has gone."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(
-                self.socket, 64, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                self.socket, 64, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
             )
+        except BlockingIOError:
+            return True
         except OSError:
             return False
         if not data:
@@ -194,24 +200,37 @@ class Zygote:
 
     def introduce(self, worker: _Worker) -> None:
         """Have a worker's stderr heard."""
-        word = WORD.pack(worker.serial, worker.pid, 0, worker.way)
-        with suppress(OSError):  # it has ended, and another will be told
-            while not _send(self.listener, word, worker.stderr):
-                pass
+        self.say(worker, worker.way, [worker.stderr])
 
-    def say(self, worker: _Worker, word: bytes) -> None:
-        """Say something of a worker that has been introduced."""
-        with suppress(OSError):  # likewise
-            self.listener.send(WORD.pack(worker.serial, worker.pid, worker.status or 0, word))
+    def say(self, worker: _Worker, word: bytes, descriptors: list[int] | None = None) -> None:
+        """Say something of a worker; while that has to wait, hear what the listener says."""
+        message = WORD.pack(worker.serial, worker.pid, worker.status or 0, word)
+        turn = select.poll()
+        turn.register(self.listener, select.POLLIN | select.POLLOUT)
+        while True:
+            try:
+                socket.send_fds(self.listener, [message], descriptors or [], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                turn.poll()
+                self.hear_listener()
+            except OSError as problem:
+                if problem.errno != errno.ETOOMANYREFS:
+                    return  # it has ended, and another will be told
+                time.sleep(_MOMENT)  # so many descriptors are on their way that it has to wait
+            else:
+                return
 
     def hear_listener(self) -> None:
         """Forget whose end was told."""
         try:
-            told = self.listener.recv(TOLD.size)
+            told = self.listener.recv(TOLD.size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
         except OSError:
             told = b""
         if not told:
-            self.poll.unregister(self.listener)
+            with suppress(KeyError):
+                self.poll.unregister(self.listener)
             return
         worker = self.workers.pop(TOLD.unpack(told)[0])
         os.close(worker.stderr)
@@ -234,18 +253,6 @@ def _close_guard(worker: _Worker) -> None:
     if worker.guard >= 0:
         os.close(worker.guard)
         worker.guard = -1
-
-
-def _send(to: socket.socket, message: bytes, descriptor: int) -> bool:
-    """Send a message with a descriptor; False: so many are on their way that it has to wait."""
-    try:
-        socket.send_fds(to, [message], [descriptor])
-    except OSError as problem:
-        if problem.errno != errno.ETOOMANYREFS:
-            raise
-        time.sleep(_MOMENT)
-        return False
-    return True
 
 
 def _open_handle(pid: int) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,7 +21,14 @@ from aionif import (
 from aionif.process import zygote
 from tests import remote
 from tests.support import DEADLINE, build_library, gather, load_gallery, run_on, until
-from tests.support.workers import is_alive, listener_of_zygote, with_executor, workers_of
+from tests.support.workers import (
+    is_alive,
+    left_of_zygote,
+    listener_of_zygote,
+    state_of,
+    with_executor,
+    workers_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,6 +238,41 @@ def test_who_hears_what_workers_write_can_be_killed_too(library: NifLibrary) -> 
                 await executor.execute_nif(crash, b"last words\n")
             said = error.value.report.stderr
             assert said == "last words\n" or (kills and not said), "it may have been read already"
+
+    with_executor(main, max_workers=2)
+
+
+def has_listener_but(one: int) -> bool:
+    try:
+        return listener_of_zygote() != one
+    except (StopIteration, OSError):
+        return False
+
+
+def test_and_while_the_zygote_is_busy(library: NifLibrary) -> None:
+    """So it hears of the end of the one, and of the end of its socket, at the same time."""
+
+    async def main(executor: NifExecutor) -> None:
+        async def is_in(pid: int, state: str) -> None:
+            await until(lambda: state_of(pid) == state)
+
+        await executor.execute_nif(library.process_id)
+        starter = zygote.of().pid
+        assert starter is not None
+        for _ in range(3):
+            os.kill(starter, signal.SIGSTOP)
+            await is_in(starter, "T")
+            listener = listener_of_zygote()
+            os.kill(listener, signal.SIGKILL)
+            await is_in(listener, "Z")
+            os.kill(starter, signal.SIGCONT)
+            await until(lambda: has_listener_but(listener))  # noqa: B023 - while this one is it
+            for worker in left_of_zygote():
+                os.kill(worker, signal.SIGKILL)
+            with anyio.fail_after(DEADLINE / 2):
+                for _ in range(3):
+                    with suppress(NifWorkerLost):
+                        await executor.execute_nif(library.process_id)
 
     with_executor(main, max_workers=2)
 

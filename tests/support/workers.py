@@ -33,11 +33,16 @@ def workers_of(executor: NifExecutor | NifProcessPoolExecutor) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
+    return state_of(pid) not in "ZX"
+
+
+def state_of(pid: int) -> str:
+    """Return the letter that procfs has for a process's state; X: there is none."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
+        return "X"
+    return status.rpartition(")")[2].split()[0]
 
 
 def mapped_in(pid: int, address: int) -> str:
