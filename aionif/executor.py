@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from asyncio import _get_running_loop  # None where none runs: cheap
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,7 +20,7 @@ from aionif.calls.strands import forget_strands
 from aionif.core.native import ffi, lib
 from aionif.core.taints import taints_now
 from aionif.errors import NifArgumentError, NifClosed
-from aionif.errors.checks import check_choice, check_count, check_seconds
+from aionif.errors.checks import check_choice, check_count, check_names, check_seconds
 from aionif.loops import current
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
@@ -85,6 +87,7 @@ class NifExecutor(Router):
             max_workers = min(32, (os.cpu_count() or 1) + 4)
         check_count("max_workers", max_workers, 1)
         check_count("max_queue", max_queue, 1)
+        check_names("preload", preload)
         check_seconds("shutdown_timeout", shutdown_timeout)
         check_policy(policy)
         self._isolation = isolation
@@ -95,6 +98,8 @@ class NifExecutor(Router):
         self._setup = make_setup(initializer, initargs, preload, max_calls_per_worker)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
         check_tier(self._policy, isolation)
+        if not self._runs_python:
+            _check_unused(isolation, initializer, preload, max_calls_per_worker)
         self._rejects = on_full == "reject"
         self._shutdown_timeout = shutdown_timeout
         self._pools = Pools(max_workers=max_workers, max_queue=max_queue, name=name)
@@ -140,7 +145,9 @@ class NifExecutor(Router):
         port.users += 1
 
     def _forked(self) -> None:
-        """In the child of a fork: the workers are the parent's, so this is closed."""
+        """In the child of a fork: the workers are the parent's, so this is closed if it has any."""
+        if not self._ports and not list(self._pools):
+            return
         self._closed = True
         self._routes.clear()
         self._ports.clear()
@@ -155,6 +162,7 @@ class NifExecutor(Router):
     # ---- closing ----
 
     async def __aenter__(self) -> Self:
+        self._setup = self._setup.renewed()
         return self
 
     async def __aexit__(
@@ -202,6 +210,20 @@ class NifExecutor(Router):
             for pool in self._pools:
                 await _until_idle(pool, port)
 
+    def __del__(self) -> None:
+        """Close what somebody has dropped: its workers would stay until the program's end."""
+        if getattr(self, "_closed", True) or sys.is_finalizing():
+            return
+        if self._ports or list(self._pools):
+            warnings.warn(
+                f"an executor, name={self._pools.name!r}, was dropped and not closed; "
+                "use `async with`, or await its aclose()",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+            self.close_now()
+
     def close_now(self) -> None:
         """Close without waiting: for a loop that is closed already, and can't await."""
         if not self._closed:
@@ -219,6 +241,24 @@ class NifExecutor(Router):
 
 
 _open: WeakSet[NifExecutor] = WeakSet()
+
+
+def _check_unused(
+    isolation: Isolation,
+    initializer: Callable[..., object] | None,
+    preload: tuple[str, ...],
+    max_calls: int | None,
+) -> None:
+    """Raise NifArgumentError for a setting of worker processes, where there are none."""
+    given = {"initializer": initializer, "preload": preload, "max_calls_per_worker": max_calls}
+    for name, value in given.items():
+        if value:
+            raise NifArgumentError(
+                argument=name,
+                value=value,
+                problem=f'is for worker processes, and isolation="{isolation}" has none',
+                remedy='Use isolation="process", or leave it out.',
+            )
 
 
 def _with_stack(policy: NifPolicy, stack_size: int | None) -> NifPolicy:

@@ -49,20 +49,33 @@ def detach(handler: Handler) -> None:
 
 def warn(event: str, **fields: Any) -> None:
     """Log one event as a warning. Whatever handlers do, this does not raise."""
-    fields = {
-        key: printable(value) if isinstance(value, str) else value for key, value in fields.items()
-    }
+    fields = _printable(fields)
     for handler in tuple(_handlers):  # one that raises leaves
         try:
             handler(event, fields)
         except Exception as error:  # noqa: BLE001 - it is somebody else's
             detach(handler)
             _report(handler, error)
-    if not _to_structlog(event, fields) and _standard.isEnabledFor(logging.WARNING):
-        _to_standard(event, fields)
+    _log(logging.WARNING, event, fields)
 
 
-def _to_structlog(event: str, fields: dict[str, Any]) -> bool:
+def debug(event: str, **fields: Any) -> None:
+    """Log what only those want to know who look for it; handlers that were attached do not."""
+    _log(logging.DEBUG, event, _printable(fields))
+
+
+def _printable(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: printable(value) if isinstance(value, str) else value for key, value in fields.items()
+    }
+
+
+def _log(level: int, event: str, fields: dict[str, Any]) -> None:
+    if not _to_structlog(level, event, fields) and _standard.isEnabledFor(level):
+        _to_standard(level, event, fields)
+
+
+def _to_structlog(level: int, event: str, fields: dict[str, Any]) -> bool:
     """Return whether structlog has taken it."""
     global _structlog_raised_under  # noqa: PLW0603 - one per process, as structlog's configuration
     # Not imported here, as that takes as long as all of aionif: who has configured it has done so.
@@ -74,7 +87,8 @@ def _to_structlog(event: str, fields: dict[str, Any]) -> bool:
     if processors is _structlog_raised_under:
         return False
     try:
-        structlog.get_logger("aionif").warning(event, **fields)
+        logger = structlog.get_logger("aionif")
+        (logger.debug if level == logging.DEBUG else logger.warning)(event, **fields)
     except Exception as error:  # noqa: BLE001 - it is somebody else's
         _structlog_raised_under = processors
         _report("structlog's processors", error)
@@ -82,10 +96,10 @@ def _to_structlog(event: str, fields: dict[str, Any]) -> bool:
     return True
 
 
-def _to_standard(event: str, fields: dict[str, Any]) -> None:
+def _to_standard(level: int, event: str, fields: dict[str, Any]) -> None:
     text = " ".join(f"{key}={value!r}" for key, value in fields.items() if value is not None)
     record = _standard.makeRecord(
-        _standard.name, logging.WARNING, __file__, 0, "%s %s", (event, text), None,
+        _standard.name, level, __file__, 0, "%s %s", (event, text), None,
         "warn", {"nif": fields},
     )  # fmt: skip
     _deliver(record)

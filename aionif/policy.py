@@ -222,6 +222,13 @@ def check_tier(policy: NifPolicy, isolation: Isolation) -> None:
             problem=f'seals processes, and isolation="{isolation}" runs calls in this one',
             remedy='Use an executor with isolation="process".',
         )
+    if policy.limits != NO_LIMITS and isolation in {"thread", "inline"}:
+        raise NifArgumentError(
+            argument="limits",
+            value=policy.limits,
+            problem=f'are kept for processes, and isolation="{isolation}" runs calls in this one',
+            remedy='Use isolation="process", or leave them out; threads can be given a timeout.',
+        )
     if policy.run_timeout is not None and isolation == "inline":
         raise NifArgumentError(
             argument="run_timeout",

@@ -221,7 +221,7 @@ struct aionif_pool_settings {
     uint32_t is_process;
     uint32_t zygote;         /* number of the one that starts its workers */
     uint32_t fresh;          /* each worker has a zygote of its own */
-    int32_t setup;           /* descriptor of what the worker is to do before it serves */
+    int32_t setup, out;      /* descriptors: what workers are to do before they serve, their stdout */
     uint32_t max_calls;      /* of one worker, which is then replaced; 0: no limit */
     uint32_t one_call;       /* as `max_calls` of 1, but that a session keeps its worker */
     uint64_t cpu_limit_ns;   /* of one call; 0: none. Looked at every 10 ms */

@@ -206,6 +206,18 @@ def compress(size: int) -> int:
     return len(zlib.decompress(zlib.compress(bytes(size))))
 
 
+def arguments() -> list[str]:
+    return sys.argv
+
+
+def attribute(module: str, name: str) -> object:
+    return getattr(importlib.import_module(module), name)
+
+
+def read_file(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
 def import_by_name(*names: str) -> list[str]:
     return [importlib.import_module(name).__name__ for name in names]
 

@@ -15,7 +15,7 @@ from aionif.filters.syscalls import number_of
 from aionif.limits import SEALED_LIMITS
 from aionif.log import warn
 from aionif.memory.shared import Warm
-from aionif.process import zygote
+from aionif.process import zygote, zygote_start
 from aionif.sealing.seal import log_missing, read_report
 from aionif.sealing.template import template_of
 from aionif.system.cgroup import killed_together
@@ -102,7 +102,7 @@ class Pools:
         self._max_queue = max_queue
         self.name = name
         self._pools: dict[tuple[Any, ...], Any] = {}
-        self._descriptors: list[int] = []  # setups of worker processes
+        self._descriptors: list[int] = []  # for worker processes: setups, stdout
         self._ended = dict.fromkeys(_COUNTS, 0)  # of pools that were stopped
         self._unsealed: set[str] = set()  # likewise
         self._restarts = dict.fromkeys(RESTARTS, 0)  # likewise
@@ -159,6 +159,14 @@ class Pools:
             raise NifRejected(reason=reason, remedy=remedy) from problem
         return descriptor
 
+    def _stdout(self) -> int:
+        try:
+            self._descriptors.append(zygote_start.duplicate_stdout())
+        except OSError as problem:
+            reason, remedy = explain(problem.errno or 0, "fcntl")
+            raise NifRejected(reason=reason, remedy=remedy) from problem
+        return self._descriptors[-1]
+
     def _open(self, policy: NifPolicy, setup: Setup | None) -> Any:
         alone = (os.cpu_count() or 1) == 1  # then whoever spins keeps the other side from running
         denied = () if policy.sandbox else policy.deny_syscalls  # the seal denies them, too
@@ -195,6 +203,7 @@ class Pools:
         if limits != policy.limits:
             self._unsealed.add("limits")
         settings.setup = self._describe(policy, setup)
+        settings.out = self._stdout()
         self._exposed = _exposed()
         settings.is_process = 1
         settings.zygote = starter.number

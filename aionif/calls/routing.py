@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 from aionif.binding.choose import is_foreign
 from aionif.calls.admission import admitted
@@ -67,7 +68,13 @@ class Router(Caller):
         """Return the route that a function's breaker lets a call take, if the policy has one."""
         if not policy.breaker:
             return route
-        breaker = self._pools.breaker(policy.breaker, route.plan, self._drop_routes)
+        drop = WeakMethod(self._drop_routes)  # the pools must not keep who owns them
+
+        def on_change(plan: Plan) -> None:
+            if (method := drop()) is not None:
+                method(plan)
+
+        breaker = self._pools.breaker(policy.breaker, route.plan, on_change)
         return admitted(route, breaker, detour)
 
     def _drop_routes(self, plan: Plan) -> None:

@@ -11,6 +11,7 @@ __all__ = (
     "check_callable",
     "check_choice",
     "check_count",
+    "check_names",
     "check_seconds",
     "check_share",
     "check_span",
@@ -52,6 +53,20 @@ def check_count(name: str, value: object, least: int) -> None:
             problem="is out of range",
             remedy=f"Use a whole number of at least {least}.",
         )
+
+
+def check_names(name: str, value: object) -> None:
+    """Raise NifArgumentError unless `value` is a tuple or list of names that are not empty."""
+    if not isinstance(value, (tuple, list)):
+        remedy = f"Write ({value!r},)." if isinstance(value, str) else "Use a tuple of str."
+        raise NifArgumentError(
+            argument=name, value=value, problem="is no tuple of names", remedy=remedy
+        )
+    for each in value:
+        if not isinstance(each, str) or not each:
+            raise NifArgumentError(
+                argument=name, value=each, problem="is not a name", remedy="Use a tuple of str."
+            )
 
 
 def check_seconds(name: str, value: object) -> float:

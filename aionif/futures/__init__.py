@@ -7,12 +7,10 @@ how it ended, and is replaced.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import weakref
 from concurrent.futures import Executor
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from typing import ParamSpec
 
     from aionif.executor import Statistics
-    from aionif.process.setup import Setup
 
     _P = ParamSpec("_P")
 
@@ -78,7 +75,6 @@ class NifProcessPoolExecutor(Executor):
             initargs=initargs,
             max_calls_per_worker=max_tasks_per_child,
         )
-        self._executor._setup = _with_key(self._executor._setup)  # noqa: SLF001 - its front
         self._driver = Driver(self._executor, policy, self._max_workers * (1 + _AHEAD))
         weakref.finalize(self, self._driver.close).atexit = False
 
@@ -142,12 +138,6 @@ class NifProcessPoolExecutor(Executor):
     def statistics(self) -> Statistics:
         """Return counts since the executor was made, and its state now."""
         return self._executor.statistics()
-
-
-def _with_key(setup: Setup) -> Setup:
-    """Let proxies of a multiprocessing.Manager prove in a worker where they come from."""
-    key = bytes(multiprocessing.current_process().authkey).hex()
-    return replace(setup, python=(*setup.python, ("authkey", key)))
 
 
 def _check(

@@ -155,6 +155,8 @@ class Driver:
     def forked(self) -> None:
         """In the child of a fork: thread and workers are the parent's."""
         self._lock = threading.RLock()
+        if self._thread is None:  # it was never used: nothing in it is the parent's
+            return
         self._refusal = RuntimeError("cannot schedule new futures after a fork")
         self._bell, self._port, self._thread = -1, None, None
         self._waiting.clear()

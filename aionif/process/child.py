@@ -6,8 +6,8 @@ obeys the parent's orders, `child_worker` is a worker, `child_stderr` hears what
 stderr, and `child_python` runs Python callables. Nothing of the package is imported, as that
 would import anyio and more into every worker.
 
-Arguments: the core's file, the window's address and size, the parent's `sys.path` and the
-template, both as JSON.
+What it is told is in a file of JSON: the core's file, the window's address and size, and the
+template.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 __all__ = ()
 
-SOCKET, CATALOG, STDERR = 3, 4, 5  # descriptors
+SOCKET, CATALOG, STDERR, TOLD = 3, 4, 5, 6  # descriptors
 _CHUNK = 65536
 
 
@@ -52,13 +52,16 @@ def _take_stderr() -> bytes:
 
 
 def _main() -> None:
-    core_path, window, size, path, template = sys.argv[1:6]
+    if not sys.flags.safe_path:
+        del sys.path[0]  # where this file is: nothing is imported from there by name
+    with open(TOLD, "rb") as file:
+        told = json.load(file)
+    core_path = told["core"]
     os.set_inheritable(SOCKET, False)  # noqa: FBT003 - its one argument
     os.set_inheritable(CATALOG, False)  # noqa: FBT003
-    sys.path[:] = json.loads(path)
     core = _load_core(core_path)
     ffi, lib = core.ffi, core.lib
-    if not lib.aionif_window(int(window), int(size)):
+    if not lib.aionif_window(told["window"], told["size"]):
         sys.exit("aionif: the addresses for worker processes are not free in the zygote")
     helper = os.path.join(os.path.dirname(core_path), "_cxx.so")  # noqa: PTH118, PTH120
     problem = lib.aionif_start(os.fsencode(helper) if os.path.exists(helper) else ffi.NULL)  # noqa: PTH110
@@ -71,7 +74,7 @@ def _main() -> None:
     start, said = _load("child_stderr").start, [_take_stderr()]  # it is passed on once
     zygote = serving.Zygote(
         SOCKET,
-        _load("child_template").Template(core, json.loads(template)),
+        _load("child_template").Template(core, told["template"]),
         lambda: start(outlet, said.pop() if said else b"", worker.close_all_but, SOCKET),
         lambda *order: worker.become(core, *order),
     )

@@ -88,6 +88,8 @@ def _load(wanted: dict[str, Any]) -> None:
     if _message is None:
         _message = _load_alone("message", wanted)
         _plain = _load_alone("plain", wanted)
+        if not wanted["is_sandboxed"]:
+            _load_alone("sharing", wanted).leave_shared_memory_alone()
         _main.update(wanted.get("main", {}))
 
 
@@ -175,18 +177,25 @@ def run_each(function: Any, pieces: list[tuple[Any, ...]]) -> list[Any]:
 
 
 def _in_context(
-    function: Any, arguments: tuple[Any, ...], values: list[tuple[str, str, Any]]
+    function: Any, arguments: tuple[Any, ...], values: list[tuple[str, str, bytes]]
 ) -> Any:
     if not values:
         return function(*arguments)
     context = contextvars.Context()
 
     def call() -> Any:
-        for module, name, value in values:
-            getattr(importlib.import_module(module), name).set(value)
+        for module, name, pickled in values:
+            with contextlib.suppress(
+                Exception
+            ):  # it can't be had here, and the call may do without
+                getattr(importlib.import_module(module), name).set(_read_value(pickled))
         return function(*arguments)
 
     return context.run(call)
+
+
+def _read_value(pickled: bytes) -> Any:
+    return _message.load(pickled, _find)
 
 
 class _UnsentError(Exception):

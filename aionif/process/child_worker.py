@@ -29,12 +29,13 @@ def become(
     """Be a worker, to the end; stderr and descriptors: what the order came with."""
     status = 1
     try:
-        segment, bell, control, setup, reply = descriptors
+        segment, bell, control, setup, reply, out = descriptors
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.dup2(out, 1)
         os.dup2(stderr, 2)
         # The zygote's own: with them a worker could pose as it, or kill its siblings.
-        close_all_but([*descriptors, *kept])
+        close_all_but([*descriptors[:-1], *kept])
         core.lib.aionif_forked()
         _stand_in_for_the_parent()
         status = _work(core, zygote, segment, bell, control, setup, reply)
@@ -79,7 +80,7 @@ def _work(  # noqa: PLR0913, PLR0917 - what the order came with
         content = os.pread(file.fileno(), os.fstat(setup).st_size, 0)
     _, told, seal = content.split(b"\n", 2)  # the first is the zygote's
     wanted = json.loads(told)
-    _take_environment(wanted["environment"])
+    _take_surroundings(wanted)
     runner = _make_runner(core, reply, wanted)
     child = ffi.new(
         "struct aionif_child *",
@@ -104,11 +105,20 @@ def _work(  # noqa: PLR0913, PLR0917 - what the order came with
     return int(lib.aionif_child_serve())
 
 
-def _take_environment(given: dict[str, str]) -> None:
-    """Have the variables that the zygote was started without."""
+def _take_surroundings(wanted: dict[str, Any]) -> None:
+    """Have what the program had when the executor was opened, not when the zygote was started."""
+    given = wanted["environment"]
+    for name in [name for name in os.environ if name not in given]:
+        del os.environ[name]
     for name, value in given.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
+    sys.argv[:] = wanted["arguments"]
+    if wanted["directory"] is not None:
+        try:
+            os.chdir(wanted["directory"])
+        except OSError as problem:
+            os.write(2, f"aionif: a worker is not in the program's directory: {problem}\n".encode())
 
 
 def _prepare(wanted: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ("Zygote",)
 
 ORDER = struct.Struct("<Qi4x")  # struct order of csrc/processes/zygote.c
-DESCRIPTORS = 5  # that come with the order of a worker
+DESCRIPTORS = 6  # that come with the order of a worker
 NEWS = struct.Struct("<QiiiI")  # struct news of csrc/processes/news.c
 STARTED, NOT_STARTED, READY = 1, 3, 4
 WORD = struct.Struct("<Qii8s")  # to the listener: serial, process id, status, and the word itself
@@ -104,6 +104,7 @@ class Zygote:
     def close(self) -> None:
         """Nothing is left to serve: end the workers."""
         self.socket.close()
+        self.listener.close()
         for worker in self.workers.values():
             if worker.status is None:
                 with suppress(OSError):

@@ -4,7 +4,7 @@ The zygote is started with the variables below and no others: secrets are common
 environment, and what was once in a process's memory stays there for its forks. A sealed worker has
 these, those that its policy names, and a word to numeric libraries. A worker that is not sealed
 runs the user's own code: it is given the whole environment, by its own setup, which the zygote does
-not read.
+not read. Both are told what the program had when the executor was opened.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aionif.sandbox import Sandbox
 
 __all__ = ("of_worker", "of_zygote")
@@ -30,12 +32,21 @@ _BEGINNINGS = (
 )  # fmt: skip
 _ENDS = ("SAN_OPTIONS",)
 
+# What they name runs as an interpreter starts, or goes on when it has ended: in workers, and in the
+# zygote nothing may run that starts a thread.
+_OF_PROGRAMS = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONINSPECT")
+
 
 def of_zygote() -> dict[str, str]:
     """Return what the zygote is started with."""
+    harmless = _harmless(os.environ)
+    return {name: value for name, value in harmless.items() if name not in _OF_PROGRAMS}
+
+
+def _harmless(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in environment.items()
         if name in _NAMES or name.startswith(_BEGINNINGS) or name.endswith(_ENDS)
     }
 
@@ -44,9 +55,10 @@ def of_zygote() -> dict[str, str]:
 _ONE_THREAD = ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMEXPR", "RAYON")
 
 
-def of_worker(sandbox: Sandbox | None) -> dict[str, str]:
-    """Return what a worker is given besides."""
+def of_worker(sandbox: Sandbox | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what of the program's environment a worker has: all that it has."""
     if sandbox is None:
-        return dict(os.environ)
-    named = {name: os.environ[name] for name in sandbox.environment if name in os.environ}
-    return {**{f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}, **named}
+        return dict(environment)
+    named = {name: environment[name] for name in sandbox.environment if name in environment}
+    single = {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
+    return {**_harmless(environment), **single, **named}

@@ -10,11 +10,13 @@ write to. Imports nothing of the package, as workers load it too.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import os
 import pickle
 import struct
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     FindClass = Callable[[str, str], Any]
 
-__all__ = ("Laid", "Message", "read", "read_file", "split", "split_file", "stream_size")
+__all__ = ("Laid", "Message", "load", "read", "read_file", "split", "split_file", "stream_size")
 
 _HEAD = struct.Struct("<QQ")
 _EACH = struct.Struct("<QQ")
@@ -87,14 +89,31 @@ class Message(Laid):
 
 
 def _pickle(value: Any, take_buffer: Callable[[pickle.PickleBuffer], Any]) -> list[bytes]:
+    if _CONNECTIONS in sys.modules:
+        return _pickle_long(value, take_buffer)
     return [pickle.dumps(value, 5, buffer_callback=take_buffer)]
 
 
 def _pickle_long(value: Any, take_buffer: Callable[[pickle.PickleBuffer], Any]) -> list[bytes]:
     """Slower, but what is long is not copied: a pickler writes it to its file as it is."""
     pieces = _Pieces()
-    pickle.Pickler(pieces, 5, buffer_callback=take_buffer).dump(value)
+    pickler = pickle.Pickler(pieces, 5, buffer_callback=take_buffer)
+    connections = sys.modules.get(_CONNECTIONS)
+    if connections is not None:
+        pickler.dispatch_table = {
+            **copyreg.dispatch_table,
+            connections.Connection: _refuse_connection,
+        }
+    pickler.dump(value)
     return pieces
+
+
+_CONNECTIONS = "multiprocessing.connection"
+
+
+def _refuse_connection(connection: object) -> NoReturn:
+    """By itself pickle would copy the number of its descriptor, which is another file there."""
+    raise TypeError(f"a {type(connection).__name__} of multiprocessing belongs to its process")
 
 
 class _Pieces(list[bytes]):
@@ -203,6 +222,11 @@ def _read_buffer(file: BufferedReader, at: int, size: int, writable: int) -> byt
     if got != size:
         raise ValueError("a message that ends early")
     return found
+
+
+def load(stream: bytes, find_class: FindClass) -> Any:
+    """Return the object that was pickled without buffers beside it."""
+    return _load(io.BytesIO(stream), [], find_class)
 
 
 def _load(file: Any, buffers: list[Any], find_class: FindClass) -> Any:

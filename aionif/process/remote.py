@@ -9,7 +9,6 @@ What comes back is read by `replies`.
 from __future__ import annotations
 
 import base64
-import contextvars
 import os
 import sys
 from functools import partial
@@ -24,6 +23,7 @@ from aionif.errors import NifArgumentError
 from aionif.memory.arena import HEADER, SIZE, Block
 from aionif.memory.shared import Memory
 from aionif.process import message, replies
+from aionif.process.context import context
 from aionif.process.packed import Packed, Packing
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def remote_packing(
 
 def _pickled(function: Any, arguments: tuple[Any, ...]) -> message.Message:
     try:
-        return message.Message((function, arguments, _context()))
+        return message.Message((function, arguments, context()))
     except Exception as problem:
         raise NifArgumentError(
             argument="fn" if _is_at_fault(function) else "args",
@@ -138,32 +138,7 @@ def _is_at_fault(function: Any) -> bool:
     return False
 
 
-# ---- what goes along ----
-
-_NOT_CARRIED = frozenset({"sniffio", "anyio", "trio", "asyncio", "decimal", "aionif"})
-_places: dict[contextvars.ContextVar[Any], tuple[str, str] | None] = {}
-
-
-def _context() -> list[tuple[str, str, Any]]:
-    """Return the context variables of this task that a worker can find: globals of a module."""
-    carried = []
-    for variable, value in contextvars.copy_context().items():
-        if variable not in _places:
-            _places[variable] = _place_of(variable)
-        place = _places[variable]
-        if place is not None:
-            carried.append((*place, value))
-    return carried
-
-
-def _place_of(variable: contextvars.ContextVar[Any]) -> tuple[str, str] | None:
-    for module, content in list(sys.modules.items()):
-        if module.partition(".")[0] in _NOT_CARRIED or module == "__main__":
-            continue
-        for name, value in list(getattr(content, "__dict__", {}).items()):
-            if value is variable:
-                return module, name
-    return None
+# ---- setups ----
 
 
 def main_module() -> dict[str, str]:

@@ -155,17 +155,8 @@ class Zygote:
             raise NifRejected(reason=reason, remedy=remedy)
 
     def _begin(self) -> None:
-        if hasattr(sys.modules.get("__mp_main__"), "__aionif_runs_main__"):  # see child_python
-            self._refusal = (
-                "a worker process runs the program's main module, to find what is defined in it",
-                'Begin what the program does with: if __name__ == "__main__".',
-            )
-            return
-        if not sys.executable:
-            self._refusal = (
-                "sys.executable is not set, so no worker process can be started",
-                "Set sys.executable to a Python interpreter.",
-            )
+        self._refusal = _reason_not_to()
+        if self._refusal is not None:
             return
         started = start(self.template)
         if self._words >= 0:
@@ -192,6 +183,26 @@ class Zygote:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
         self.pid, self._status = None, status
+
+
+def _reason_not_to() -> tuple[str, str] | None:
+    """Return why no interpreter may be started, and a remedy; None: it may."""
+    if hasattr(sys.modules.get("__mp_main__"), "__aionif_runs_main__"):  # see child_python
+        return (
+            "a worker process runs the program's main module, to find what is defined in it",
+            'Begin what the program does with: if __name__ == "__main__".',
+        )
+    if getattr(sys, "frozen", False):
+        return (
+            f"the program is frozen, so sys.executable, {sys.executable}, would start it once more",
+            'Set sys.executable to a Python interpreter, or use isolation="thread".',
+        )
+    if not sys.executable:
+        return (
+            "sys.executable is not set, so no worker process can be started",
+            "Set sys.executable to a Python interpreter.",
+        )
+    return None
 
 
 def _has_ended(pid: int) -> bool:

@@ -19,8 +19,9 @@ from aionif.core import native
 from aionif.core.native import ffi, lib
 from aionif.memory.window import reserve
 from aionif.process.environment import of_zygote
+from aionif.process.surroundings import interpreter_options
 
-__all__ = ("Started", "start")
+__all__ = ("Started", "duplicate_stdout", "start")
 
 
 class Started:
@@ -43,19 +44,21 @@ def start(template: str) -> Started:
         words = os.memfd_create("aionif-start")
     except OSError as problem:
         raise OSError(problem.errno, "memfd_create") from None
-    catalog, ours, theirs = -1, None, None
+    told, catalog, ours, theirs = -1, -1, None, None
     try:
+        told = _tell(window, template)
         catalog = _open_catalog()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = _spawn(_arguments(window, template), words, theirs.fileno(), catalog)
+        pid = _spawn(words, theirs.fileno(), catalog, told)
     except BaseException:
         os.close(words)
         if ours is not None:
             ours.close()
         raise
     finally:
-        if catalog >= 0:
-            os.close(catalog)
+        for descriptor in (told, catalog):
+            if descriptor >= 0:
+                os.close(descriptor)
         if theirs is not None:
             theirs.close()
     return Started(pid, ours, words)
@@ -68,14 +71,29 @@ def _open_catalog() -> int:
     return catalog
 
 
-def _spawn(arguments: list[str], words: int, connection: int, catalog: int) -> int:
+def _tell(window: int, template: str) -> int:
+    """Return a file of what it is told: on a command line there is not room for all templates."""
+    told = {
+        "core": native.CORE_FILE,
+        "window": window,
+        "size": int(lib.aionif_window_size()),
+        "template": json.loads(template),
+    }
+    descriptor = os.memfd_create("aionif-told")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(json.dumps(told).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _spawn(words: int, connection: int, catalog: int, told: int) -> int:
     # Above the numbers they are moved to: one must not overwrite the other.
     high: list[int] = []
     try:
         nothing = _open_nothing(high)
         # Where the program was started without a stderr, that number is some file of it.
         stderr = nothing if sys.__stderr__ is None else 2
-        given = (nothing, words, connection, catalog, stderr)
+        given = (nothing, words, connection, catalog, stderr, told)
         high.extend(map(_high_duplicate, given))  # one by one: what fails leaves those before it
         nothing, words, *others = high[1:]
         actions = [(os.POSIX_SPAWN_DUP2, nothing, 0), (os.POSIX_SPAWN_DUP2, words, 2)]
@@ -86,7 +104,7 @@ def _spawn(arguments: list[str], words: int, connection: int, catalog: int) -> i
         ]
         return os.posix_spawn(
             sys.executable,
-            arguments,
+            [sys.executable, *interpreter_options(), str(Path(__file__).with_name("child.py"))],
             of_zygote(),
             file_actions=actions,
             setpgroup=0,
@@ -97,17 +115,20 @@ def _spawn(arguments: list[str], words: int, connection: int, catalog: int) -> i
             os.close(descriptor)
 
 
-def _arguments(window: int, template: str) -> list[str]:
-    return [
-        sys.executable,
-        "-I",
-        str(Path(__file__).with_name("child.py")),
-        native.CORE_FILE,
-        str(window),
-        str(lib.aionif_window_size()),
-        json.dumps(sys.path),
-        template,
-    ]
+def duplicate_stdout() -> int:
+    """Return a descriptor of the stdout that the program has now, or of nothing.
+
+    Raises:
+        OSError: the system gives no descriptor.
+    """
+    # Where the program was started without one, that number is some file of it.
+    if sys.__stdout__ is not None:
+        try:
+            return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+        except OSError as problem:  # closed meanwhile, or there are too many
+            if problem.errno != errno.EBADF:
+                raise
+    return _open_nothing([])
 
 
 def _open_nothing(opened: list[int]) -> int:

@@ -19,8 +19,9 @@ struct aionif__zygote {
 extern struct aionif__zygote *aionif__zygotes; /* all that have not been done with */
 
 void aionif__zygote_wait(uint32_t number, int milliseconds); /* without the lock, for news */
-/* Descriptors that a worker is started with: segment, bell, its end of the socket, setup, reply. */
-enum { AIONIF__OF_A_WORKER = 5 };
+/* Descriptors that a worker is started with: segment, bell, its end of the socket, setup, reply,
+ * stdout. */
+enum { AIONIF__OF_A_WORKER = 6 };
 
 /* false, with errno: not sent. */
 bool aionif__zygote_order(struct aionif__process *process, uint32_t number, bool fresh,

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-enum { AIONIF__PASSED_AT_ONCE = 5 };
+enum { AIONIF__PASSED_AT_ONCE = 6 };
 
 /* What sendmsg returns. */
 ssize_t aionif__pass(int socket, const void *data, size_t length, const int *descriptors, int count,

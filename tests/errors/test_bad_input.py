@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import math
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from aionif import (
     NifArgumentError,
     NifClosed,
     NifExecutor,
+    NifLimits,
     NifPolicy,
+    Sandbox,
     call_nif,
     execute_nif,
     load,
@@ -306,6 +309,9 @@ def test_timeouts(libc: NifLibrary, refused: Callable[..., NifArgumentError], ti
         ("shutdown_timeout", -1),
         ("shutdown_timeout", math.nan),
         ("policy", {"stack_size": 1}),
+        ("preload", "json"),
+        ("preload", ("json", "")),
+        ("preload", (json,)),
     ],
 )
 def test_settings_of_an_executor(setting: str, value: Any) -> None:
@@ -313,6 +319,27 @@ def test_settings_of_an_executor(setting: str, value: Any) -> None:
         NifExecutor(**{setting: value})
     assert error.value.argument == setting
     assert setting in str(error.value)
+
+
+@pytest.mark.parametrize("isolation", ["thread", "inline"])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("limits", NifPolicy(limits=NifLimits(cpu_time=1.0))),
+        ("sandbox", NifPolicy(sandbox=Sandbox.compute())),
+        ("initializer", print),
+        ("preload", ("json",)),
+        ("max_calls_per_worker", 10),
+    ],
+)
+def test_settings_of_worker_processes_where_there_are_none(
+    setting: str, value: Any, isolation: Any
+) -> None:
+    given: dict[str, Any] = {"policy" if isinstance(value, NifPolicy) else setting: value}
+    with pytest.raises(NifArgumentError) as error:
+        NifExecutor(isolation=isolation, **given)
+    assert error.value.argument == setting
+    assert isolation in str(error.value)
 
 
 @pytest.mark.parametrize(

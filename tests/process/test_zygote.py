@@ -105,3 +105,20 @@ def start_without_call(name: str, error: str) -> None:
                     print(refused.reason)
 
     run_on("asyncio", main)
+
+
+def test_a_frozen_program_is_not_started_again() -> None:
+    (said,) = lines_of(freeze)
+    assert "the program is frozen" in said
+
+
+def freeze() -> None:
+    sys.frozen = True  # type: ignore[attr-defined] # as PyInstaller and others do
+
+    async def main() -> None:
+        async with NifExecutor(isolation="process") as executor:
+            with pytest.raises(NifRejected) as refused:
+                await executor.execute_nif(abs, -1)
+            print(refused.value.reason)
+
+    run_on("asyncio", main)

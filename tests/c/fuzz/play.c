@@ -299,6 +299,7 @@ static void open_pool(struct script *script) {
         .spin_ns = 1000,
         .is_process = 1,
         .setup = aionif_port_descriptor(port), /* any: nobody reads it */
+        .out = aionif_port_descriptor(port),
         .max_calls = chosen & 2 ? 2 : 0,
         .cpu_limit_ns = chosen & 4 ? 1000000 : 0,
         .result_room = REPLY_ROOM,
