@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from aionif.binding.buffers import Shared
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.memory.shared import Memory
 
-__all__ = ("Buffer", "memory_of")
+__all__ = ("Buffer",)
 
 
-class Buffer:
+class Buffer(Shared):
     """Memory that this process and worker processes share, under the same address.
 
     size: bytes. readonly: workers can't write to it; this process can.
@@ -23,8 +24,8 @@ class Buffer:
     it any more.
 
     A worker gets it for reading alone where the function's cdef, given to `aionif.load`, declares
-    a pointer to const, and where it is passed as a read-only view (`view().toreadonly()`). Of
-    functions of ctypes and of other FFI objects nothing says const. A worker that has had a call
+    a pointer to const. Of functions of ctypes and of other FFI objects nothing says const; there
+    a read-only view, `view().toreadonly()`, does so to cffi's. A worker that has had a call
     with a writable buffer may write to it at any later time too, until `revoke()`.
 
     Raises:
@@ -49,6 +50,14 @@ class Buffer:
     def address(self) -> int:
         """Where it is, here and in workers."""
         return self._open().address
+
+    def memory_for_calls(self) -> Any:
+        """Return its memory to be passed to native code, as what `ffi.buffer` makes.
+
+        Not a memoryview: CPython crashes where the garbage collector finds one that cffi still
+        reads through, as with an error that is kept and refers to the frames of its call.
+        """
+        return self._open().view
 
     def __buffer__(self, flags: int, /) -> memoryview:
         return memoryview(self._open().view)
@@ -112,12 +121,3 @@ class Buffer:
         if self._memory is None:
             raise NifClosed(resource="buffer")
         return self._memory
-
-
-def memory_of(buffer: Buffer) -> Any:
-    """Return a buffer's memory as an object of cffi, to be passed to native code.
-
-    Not a memoryview: CPython crashes where the garbage collector finds one that cffi still reads
-    through, as with an error that is kept and refers to the frames of its call.
-    """
-    return buffer._open().view  # noqa: SLF001 - of this module's own class

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import _cffi_backend as backend
 
 from aionif.binding.abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
+from aionif.binding.buffers import Shared, check_items, check_writable
 from aionif.binding.plan import Plan, check_code, symbol_at
 from aionif.core.native import THUNK, ffi, lib
 from aionif.errors import NifArgumentError
@@ -16,6 +17,7 @@ from aionif.system.processor import HERE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aionif.binding.buffers import Kind
     from aionif.binding.plan import Preparation
 
 __all__ = ("CData", "bind", "plan_of", "shape_of")
@@ -70,11 +72,11 @@ def plan_of(  # noqa: PLR0913 - one value each
     library: str | None,
     keep: object,
     *,
-    constant: frozenset[int] = frozenset(),
+    constant: frozenset[int] | None = None,
 ) -> Plan:
     """Return a new plan of the function of cffi type `ctype` at `address`.
 
-    constant: see Plan. A cffi type does not say: `const` is gone from it.
+    constant: see Plan; None: that is not known. A cffi type does not say: `const` is gone from it.
 
     Raises:
         NifArgumentError: no code is there, or the type can't be passed by value.
@@ -104,13 +106,13 @@ def plan_of(  # noqa: PLR0913 - one value each
         words=stack_words(shapes),
         result_memory=result_memory(result),
         result_x87=HERE.has_x87 and result.kind == "long double",
-        prepare=_preparation(natural, ctype),
+        prepare=_preparation(natural, ctype, constant),
         count_words=_variadic_words(shapes) if ctype.ellipsis else None,
         finish=_complex_result if natural.result is not ctype.result else None,
-        explain=_explainer(natural),
+        explain=_explainer(natural, constant),
         keep=(keep, replay),
         ctype=ctype,
-        constant=constant,
+        constant=constant or frozenset(),
     )
 
 
@@ -178,9 +180,9 @@ def _complex_argument(argument: Any) -> Any:
 # ---- arguments that must outlive the conversion ----
 
 
-def _preparation(natural: Any, ctype: Any) -> Preparation | None:
+def _preparation(natural: Any, ctype: Any, constant: frozenset[int] | None) -> Preparation | None:
     copied = {i: _pointer_to(a) for i, a in enumerate(natural.args) if by_address(shape_of(a))}
-    prepare = _conversion(natural, ctype, copied)
+    prepare = _conversion(natural, ctype, copied, constant)
     if not copied and not (ctype.ellipsis and HERE.large_structs_by_address):
         return prepare
     return _copying(prepare, copied, len(natural.args))
@@ -212,7 +214,9 @@ def _variadic_pointer(argument: Any) -> Any:
     return _pointer_to(ctype) if is_copied else None
 
 
-def _conversion(natural: Any, ctype: Any, copied: dict[int, Any]) -> Preparation | None:
+def _conversion(
+    natural: Any, ctype: Any, copied: dict[int, Any], constant: frozenset[int] | None
+) -> Preparation | None:
     converters: dict[int, Callable[[Any], Any]] = {}
     for index, argument in enumerate(ctype.args):
         if index in copied:
@@ -220,7 +224,7 @@ def _conversion(natural: Any, ctype: Any, copied: dict[int, Any]) -> Preparation
         if argument is not natural.args[index]:
             converters[index] = _complex_argument
         elif argument.kind == "pointer" and argument.item.kind != "function":
-            converters[index] = _keeper(argument)
+            converters[index] = _keeper(argument, _is_written(index, constant))
     if not converters:
         return None
     todo = tuple(converters.items())
@@ -239,7 +243,12 @@ def _conversion(natural: Any, ctype: Any, copied: dict[int, Any]) -> Preparation
     return prepare
 
 
-def _keeper(pointer: Any) -> Callable[[Any], Any]:
+def _is_written(index: int, constant: frozenset[int] | None) -> bool:
+    """Whether a function is known to take a pointer by which it may write."""
+    return constant is not None and index not in constant
+
+
+def _keeper(pointer: Any, is_written: bool) -> Callable[[Any], Any]:  # noqa: FBT001
     """Return what makes memory that lives with the call, from what cffi would convert for it.
 
     A list, tuple, dict or str becomes the array or struct that cffi would make; an object with the
@@ -256,26 +265,35 @@ def _keeper(pointer: Any) -> Callable[[Any], Any]:
             return backend.newp(pointer, argument)
         if isinstance(argument, str) or argument is None:
             return argument  # cffi refuses it
-        return _from_buffer(pointer, argument)
+        return _from_buffer(pointer, argument, is_written)
 
     return keep
 
 
-def _from_buffer(pointer: Any, argument: Any) -> Any:
-    try:
-        view = memoryview(argument)
-    except TypeError:
-        return argument
+def _from_buffer(pointer: Any, argument: Any, is_written: bool) -> Any:  # noqa: FBT001
     item = pointer.item
+    if isinstance(argument, Shared):
+        argument = argument.memory_for_calls()
+    else:
+        try:
+            view = memoryview(argument)
+        except TypeError:
+            return argument
+        if is_written and not isinstance(argument, bytes):  # those cffi takes for any `char *`
+            check_writable(view)
+        if item.kind != "void" and item.cname not in _BYTES_LIKE:
+            check_items(view, _kind_of(item), backend.sizeof(item))
     if item.kind == "void":
         return ffi.from_buffer(argument)
-    size = backend.sizeof(item)
-    if view.itemsize != size and item.cname not in _BYTES_LIKE:
-        raise TypeError(
-            f"a buffer with items of {view.itemsize} bytes can't be passed as '{pointer.cname}', "
-            f"whose items have {size}"
-        )
     return backend.from_buffer(backend.new_array_type(pointer, None), argument)
+
+
+def _kind_of(item: Any) -> Kind:
+    if item.kind not in ("primitive", "enum"):
+        return "any"
+    if item.cname in _COMPLEX:
+        return "complex"
+    return "float" if item.cname in ("float", "double", "long double") else "integer"
 
 
 def _variadic_words(fixed: list[Shape]) -> Callable[[tuple[Any, ...]], int]:
@@ -293,7 +311,9 @@ def _variadic_words(fixed: list[Shape]) -> Callable[[tuple[Any, ...]], int]:
 # ---- complaints ----
 
 
-def _explainer(ctype: Any) -> Callable[[tuple[Any, ...], BaseException], NifArgumentError]:
+def _explainer(
+    ctype: Any, constant: frozenset[int] | None
+) -> Callable[[tuple[Any, ...], BaseException], NifArgumentError]:
     def explain(arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentError:
         expected = len(ctype.args)
         if len(arguments) < expected or (len(arguments) > expected and not ctype.ellipsis):
@@ -304,13 +324,14 @@ def _explainer(ctype: Any) -> Callable[[tuple[Any, ...], BaseException], NifArgu
                 remedy=f"Pass {expected} arguments.",
             )
         for index, argument in enumerate(arguments[:expected]):
-            complaint = _complaint(ctype.args[index], argument)
+            complaint = _complaint(ctype.args[index], argument, _is_written(index, constant))
             if complaint is not None:
                 return NifArgumentError(
                     argument=index,
                     value=argument,
                     problem=f"can't be passed as '{ctype.args[index].cname}': {complaint}",
-                    remedy=_remedy(ctype.args[index], argument),
+                    remedy=getattr(complaint, "remedy", None)
+                    or _remedy(ctype.args[index], argument),
                 )
         return NifArgumentError(
             argument="args", value=arguments, problem=f"can't be passed: {problem}"
@@ -319,11 +340,11 @@ def _explainer(ctype: Any) -> Callable[[tuple[Any, ...], BaseException], NifArgu
     return explain
 
 
-def _complaint(ctype: Any, argument: Any) -> BaseException | None:
+def _complaint(ctype: Any, argument: Any, is_written: bool) -> BaseException | None:  # noqa: FBT001
     """Convert this one argument alone; return what cffi says to it."""
     try:
         if ctype.kind == "pointer" and not isinstance(argument, CData):
-            argument = _keeper(ctype)(argument)
+            argument = _keeper(ctype, is_written)(argument)
             if type(argument) is bytes and ctype.item.cname in _BYTES_LIKE:
                 return None
         one = backend.new_array_type(backend.new_pointer_type(ctype), 1)

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aionif.binding.abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
+from aionif.binding.buffers import Shared, check_items
 from aionif.binding.plan import Plan, check_code, symbol_at
 from aionif.core.native import THUNK, lib
 from aionif.errors import NifArgumentError
@@ -21,10 +22,15 @@ from aionif.system.processor import HERE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aionif.binding.buffers import Kind
+
 __all__ = ("bind",)
 
 _HOLDS_THE_GIL = 4  # FUNCFLAG_PYTHONAPI, of ctypes.PyDLL
 _FLOATS = (ctypes.c_float, ctypes.c_double)
+_BYTES = (ctypes.c_char, ctypes.c_byte, ctypes.c_ubyte, None)
+_ADDRESSES = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_wchar_p, ctypes.py_object)
+_POINTER: Any = ctypes.POINTER(ctypes.c_int).__mro__[1]  # the base of all pointer types
 _OF_CTYPES: Any = ctypes.c_int.__mro__[2]  # the base of all its types, which has no public name
 
 _plans: dict[tuple[Any, ...], Plan] = {}
@@ -170,28 +176,46 @@ def _copy(argument: Any) -> Any:
 
 def _converter(argtype: Any) -> Callable[[Any], Any]:
     from_param = argtype.from_param
-    takes_address = argtype in (ctypes.c_void_p, ctypes.c_char_p) or hasattr(argtype, "contents")
+    item: Any = ctypes.c_char
+    if argtype in (ctypes.c_void_p, ctypes.c_char_p):
+        pass
+    elif isinstance(argtype, type) and issubclass(argtype, _POINTER):
+        item = argtype._type_  # type: ignore[attr-defined] # of all but the base
+    else:
+        return from_param  # type: ignore[no-any-return] # a method of anybody's
 
     def convert(argument: Any) -> Any:
-        if takes_address and not isinstance(argument, (bytes, str, int, type(None), _CONVERTED)):
-            argument = _from_buffer(argument)
+        if not isinstance(argument, (bytes, str, int, type(None), _CONVERTED)):
+            argument = _from_buffer(item, argument)
         return from_param(argument)
 
-    return convert if takes_address else from_param
+    return convert
 
 
-def _from_buffer(argument: Any) -> Any:
+def _from_buffer(item: Any, argument: Any) -> Any:
     """Return the memory of an object with the buffer protocol, without a copy.
 
-    What is of ctypes has that too, of itself: a pointer's memory is not what it points to.
+    item: what is pointed to. What is of ctypes has the protocol too, of itself: a pointer's memory
+    is not what it points to.
     """
     if isinstance(argument, _OF_CTYPES):
         return argument
-    try:
-        view = memoryview(argument)
-    except TypeError:
-        return argument
-    return (ctypes.c_char * view.nbytes).from_buffer(view)
+    if isinstance(argument, Shared):
+        view = memoryview(argument.memory_for_calls())
+    else:
+        try:
+            view = memoryview(argument)
+        except TypeError:
+            return argument
+        if item not in _BYTES:
+            check_items(view, _kind_of(item), ctypes.sizeof(item))
+    return (item * (view.nbytes // ctypes.sizeof(item))).from_buffer(view)
+
+
+def _kind_of(item: Any) -> Kind:
+    if not issubclass(item, ctypes._SimpleCData) or item in _ADDRESSES:  # noqa: SLF001
+        return "any"
+    return "float" if item in _FLOATS or item is ctypes.c_longdouble else "integer"
 
 
 def _keep_text(argument: Any) -> Any:
@@ -212,7 +236,8 @@ def _complaint(name: str, index: int, argument: Any, problem: BaseException) -> 
         argument=index,
         value=argument,
         problem=f"can't be passed: {problem}",
-        remedy="Pass bytes: text.encode()." if text else "Pass what argtypes asks for.",
+        remedy=getattr(problem, "remedy", None)
+        or ("Pass bytes: text.encode()." if text else "Pass what argtypes asks for."),
     )
 
 

@@ -23,7 +23,6 @@ import _cffi_backend as backend
 
 from aionif.binding.abi import result_memory
 from aionif.binding.of_cffi import CData, shape_of
-from aionif.buffer import Buffer, memory_of
 from aionif.core.native import ffi
 from aionif.errors import NifArgumentError
 from aionif.memory import shared
@@ -118,8 +117,6 @@ def _packer(
     memory = int(plan.struct.result_memory)
 
     def pack(given: tuple[Any, ...]) -> tuple[Any, ...]:
-        if any(isinstance(each, Buffer) for each in given):
-            given = tuple(memory_of(e) if isinstance(e, Buffer) else e for e in given)
         arguments = given if plan.prepare is None else plan.prepare(given)
         packer = _Packer(warm)
         if memory:

@@ -136,7 +136,7 @@ def test_buffers_that_can_not_be_passed(
     scattered = np.zeros((4, 4), dtype=np.uint8)[:, 1]
     assert refused(libc.strlen, scattered).argument == 0
     wide = np.zeros(4, dtype=np.float64)
-    assert "items of 8 bytes" in str(refused(libc.wcslen, wide))
+    assert "items have 8 bytes" in str(refused(libc.wcslen, wide))
 
 
 class Unfriendly:

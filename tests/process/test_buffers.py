@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
+import cffi
 import numpy as np
 import pytest
 
@@ -48,9 +49,16 @@ def test_a_pointer_to_const_gets_a_buffer_for_reading_alone(library: NifLibrary)
 
 
 def test_a_read_only_view_is_so_in_the_worker(library: NifLibrary) -> None:
+    """Of a function of another FFI object nothing says const."""
+    ffi = cffi.FFI()
+    ffi.cdef("void fill(unsigned char *, long, int);")
+    fill = ffi.dlopen(library.path).fill
+
     async def main(executor: NifExecutor) -> None:
         with Buffer(SIZE) as buffer:
             with pytest.raises(NifSignal):
+                await executor.execute_nif(fill, buffer.view().toreadonly(), SIZE, 9)
+            with pytest.raises(NifArgumentError, match="read-only"):
                 await executor.execute_nif(library.fill, buffer.view().toreadonly(), SIZE, 9)
             assert buffer.view()[0] == 0
             await executor.execute_nif(library.fill, buffer, SIZE, 9)
