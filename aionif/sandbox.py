@@ -55,6 +55,7 @@ class Sandbox:
     fresh: each worker is an interpreter started by exec, with a stack canary and a layout of its
         own. Else those of its siblings are the same, until some of them have crashed. It takes
         some tens of milliseconds, and memory of its own, for each.
+    cgroup: whether each worker is to be in a control group of its own: see `with_cgroup`.
 
     Raises:
         NifArgumentError: a name or path is wrong, or two parts contradict each other.
@@ -74,6 +75,7 @@ class Sandbox:
     stderr: Stderr = "report"
     environment: tuple[str, ...] = ()
     fresh: bool = False
+    cgroup: Mode | None = None
 
     # ---- profiles ----
 
@@ -169,6 +171,17 @@ class Sandbox:
         wanted = self.required_namespaces | set(names) if required else self.required_namespaces
         return replace(self, namespaces=self.namespaces | set(names), required_namespaces=wanted)
 
+    def with_cgroup(self, *, required: bool = False) -> Self:
+        """Hold each worker to its limits by a control group of its own, where one is delegated.
+
+        The kernel keeps its memory and processes to `resident_memory` and `processes`, and all that
+        a call has started ends with its worker. Workers have such a group anyway where it is to be
+        had; this has it said, in the log and the statistics, where it is not.
+
+        required: refuse to run without one, or without a controller that a limit needs.
+        """
+        return replace(self, cgroup="required" if required else "best_effort")
+
     # ---- what it comes to ----
 
     @property
@@ -203,6 +216,8 @@ class Sandbox:
         check_choice("profile", self.profile, tuple(PROFILES))
         check_choice("mode", self.mode, _MODES)
         check_choice("stderr", self.stderr, ("report", "pass"))
+        if self.cgroup is not None:
+            check_choice("cgroup", self.cgroup, _MODES)
         for variable in self.environment:
             _check_variable(variable)
         if not isinstance(self.limits, NifLimits):
@@ -235,6 +250,8 @@ class Sandbox:
             calls.append(f"with_namespaces({names}, required=True)")
         calls += [f"{_METHODS[weakening]}()" for weakening in sorted(self.grants)]
         calls += ["allow_stderr()"] if self.stderr == "pass" else []
+        if self.cgroup is not None:
+            calls.append(f"with_cgroup({'required=True' * (self.cgroup == 'required')})")
         return ".".join(("Sandbox", *calls))
 
 
@@ -286,6 +303,9 @@ def _check_namespaces(sandbox: Sandbox) -> None:
     if "net" in sandbox.namespaces and "network" in sandbox.grants:
         problem = "has no network, which allow_network() allows"
         raise _wrong("with_namespaces", "net", problem, "Choose one.")
+    if sandbox.cgroup == "required" and sandbox.mode == "best_effort":
+        problem = 'is required, and mode="best_effort" requires nothing'
+        raise _wrong("with_cgroup", "required", problem, 'Use mode="required".')
     if sandbox.required_namespaces and sandbox.mode == "best_effort":
         names = ", ".join(sorted(sandbox.required_namespaces))
         problem = 'is required, and mode="best_effort" requires nothing'

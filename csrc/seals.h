@@ -31,6 +31,7 @@ enum aionif_seal_part {
     AIONIF_SEAL_PID = 1 << 10,      /* a namespace of process ids, which a zygote has made */
     AIONIF_SEAL_MOUNT = 1 << 11,    /* a root directory with no paths but those listed; likewise */
     AIONIF_SEAL_IDENTITY = 1 << 12, /* what root runs is nobody's */
+    AIONIF_SEAL_CGROUP = 1 << 13,   /* a control group of its own, which a zygote has made */
 };
 
 enum aionif_seal_state { AIONIF_SEAL_UNKNOWN = 0, AIONIF_SEAL_REFUSED = 1, AIONIF_SEALED = 2 };
@@ -83,6 +84,7 @@ int aionif_seal_listen(const struct aionif_seal *seal, int socket);
 /* In a zygote: what it makes ready for its workers (template.c). What is missing their seals tell. */
 void aionif_template_enter(uint32_t wanted); /* namespaces, but for that of process ids */
 void aionif_template_missing(uint32_t part, int error, const char *text);
+void aionif_template_applied(uint32_t part);
 int aionif_template_has(uint32_t part);
 /* From now on children are in a namespace of process ids of their own. It ends with its first process,
  * whose id is returned, and that one with the pipe of which it is given the end to read. -1, with errno:

@@ -57,8 +57,10 @@ HEIGHT = {name: height for height, name in enumerate(ORDER)}
 # Loaded by path where the package must not be, and importing nothing of it.
 ALONE = (
     "process.child",
+    "process.child_group",
     "process.child_outlet",
     "process.child_python",
+    "process.child_sharing",
     "process.child_stderr",
     "process.child_template",
     "process.child_worker",

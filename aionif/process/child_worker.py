@@ -23,15 +23,19 @@ __all__ = ("become", "close_all_but")
 _EXPENDABLE = 500  # of 1000: half of all memory, which the kernel adds to what a worker uses
 
 
-def become(
-    core: Any, zygote: int, stderr: int, descriptors: list[int], kept: list[int]
+def become(  # noqa: PLR0913, PLR0917 - what the order came with
+    core: Any, zygote: int, stderr: int, descriptors: list[int], kept: list[int], group: Any
 ) -> NoReturn:
-    """Be a worker, to the end; stderr and descriptors: what the order came with."""
+    """Be a worker, to the end; stderr and descriptors: what the order came with.
+
+    group: the control group to be in; None: there is none.
+    """
     status = 1
     try:
         segment, bell, control, setup, reply, out = descriptors
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _enter_group(core, group)
         os.dup2(out, 1)
         os.dup2(stderr, 2)
         # The zygote's own: with them a worker could pose as it, or kill its siblings.
@@ -43,6 +47,18 @@ def become(
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def _enter_group(core: Any, group: Any) -> None:
+    part = core.lib.AIONIF_SEAL_CGROUP
+    problem = 0, "no control group is delegated to the program"
+    if group is not None:
+        group.enter()
+        problem = group.problem
+    if problem is None:
+        core.lib.aionif_template_applied(part)
+    else:
+        core.lib.aionif_template_missing(part, problem[0], problem[1].encode()[:200])
 
 
 def _stand_in_for_the_parent() -> None:

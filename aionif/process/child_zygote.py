@@ -36,7 +36,8 @@ OVER = b"over"  # the second and last word about a worker; the first is what bec
 TOLD = struct.Struct("<Q")  # from the listener: the parent knows of the end of this one
 CHUNK = 65536
 _MOMENT = 0.001  # seconds
-_FIRST_LINE = 8  # bytes of a setup, no more of which is read here
+_FIRST_LINE = 64  # bytes of a setup at the most, no more of which is used here
+OUT_OF_MEMORY = 1 << 16  # in the status of a worker that its control group's limit has ended
 
 
 class _Worker:
@@ -47,6 +48,7 @@ class _Worker:
         self.way = way  # what becomes of what it writes
         self.stderr = stderr  # for another listener; not read here
         self.guard = -1  # of its namespace of process ids, if it has one of its own
+        self.group: Any = None  # its control group
         self.pid = 0
         self.status: int | None = None  # once it has ended
 
@@ -60,7 +62,9 @@ class Zygote:
         template: Any,
         start_listener: Callable[[], tuple[int, socket.socket]],
         become_worker: Callable[..., object],
+        groups: Any,
     ) -> None:
+        self.groups = groups  # of control; None: none can be had
         self.template = template
         self.become_worker = become_worker
         self.start_listener = start_listener
@@ -109,6 +113,8 @@ class Zygote:
             if worker.status is None:
                 with suppress(OSError):
                     os.kill(worker.pid, signal.SIGKILL)
+        if self.groups is not None:
+            self.groups.close()
 
     def obey(self) -> bool:
         """Take one order. False: the parent has gone."""
@@ -147,19 +153,25 @@ class Zygote:
 
     def fork(self, serial: int, descriptors: list[int]) -> None:
         """Start a worker, and have its stderr heard."""
-        way = os.pread(descriptors[3], _FIRST_LINE, 0).partition(b"\n")[0]
+        line = os.pread(descriptors[3], _FIRST_LINE, 0).partition(b"\n")[0]
+        way, memory, processes = line.split()
         ours, theirs = os.pipe()
         worker = _Worker(serial, way, ours)
         kept = self.template.kept()
+        if self.groups is not None:
+            worker.group = self.groups.make(serial, int(memory), int(processes))
         try:
             worker.pid, worker.guard = self.template.fork(
-                lambda parent: self.become_worker(parent, theirs, descriptors, kept)
+                lambda parent: self.become_worker(parent, theirs, descriptors, kept, worker.group)
             )
         except OSError:
             os.close(ours)
+            self.end_group(worker)
             raise
         finally:
             os.close(theirs)
+            if worker.group is not None:
+                worker.group.close()
         self.workers[serial] = worker
         self.tell_start(serial, worker.pid)
         self.introduce(worker)
@@ -190,12 +202,18 @@ class Zygote:
                 if worker is not None:
                     worker.status = found[1]
                     _close_guard(worker)
+                    if self.end_group(worker):
+                        worker.status |= OUT_OF_MEMORY
                     self.say(worker, OVER)
                 elif found[0] == self.listener_pid:
                     self.replace_listener()
                 elif found[0] == self.template.first:
                     return False
         return True
+
+    def end_group(self, worker: _Worker) -> bool:
+        """End what a worker has left; return whether it had too little memory in its group."""
+        return worker.group is not None and bool(self.groups.end(worker.group))
 
     # ---- the listener ----
 

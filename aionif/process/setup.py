@@ -72,9 +72,14 @@ class Setup:
             "environment": of_worker(policy.sandbox, around.environment),
         }
         seal = compile_worker_seal(policy)
-        return b"\n".join((_way(policy), json.dumps(document).encode(), seal))
+        return b"\n".join((_for_zygote(policy), json.dumps(document).encode(), seal))
 
 
-def _way(policy: NifPolicy) -> bytes:
-    """What becomes of a worker's stderr besides its reports, in the word of child_stderr."""
-    return b"raw" if policy.sandbox is None else policy.sandbox.stderr.encode()
+def _for_zygote(policy: NifPolicy) -> bytes:
+    """What becomes of a worker's stderr besides its reports, and the limits of its control group.
+
+    The first in the word of child_stderr; 0 for no limit.
+    """
+    way = "raw" if policy.sandbox is None else policy.sandbox.stderr
+    limits = policy.limits
+    return f"{way} {limits.resident_memory or 0} {limits.processes or 0}".encode()

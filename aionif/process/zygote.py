@@ -11,6 +11,7 @@ interpreter wrote. The next call tries again.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import signal
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from aionif.core.native import lib
 from aionif.errors import NifRejected
+from aionif.process.groups import close_group, open_group
 from aionif.process.zygote_start import start
 from aionif.system.shortage import explain
 
@@ -56,6 +58,7 @@ class Zygote:
         self.pid: int | None = None
         self._spent: list[int] = []  # processes that end with the last of their workers
         self._lock = threading.Lock()
+        self._group: Path | None = None  # of control, of its workers
         self._program = ""
         self._status: int | None = None  # of one that has ended, as `waitpid` has it
         self._words = -1  # the file that is its stderr until it serves
@@ -96,9 +99,14 @@ class Zygote:
         with self._lock:
             return self._said()
 
+    def close_group_if_lost(self) -> None:
+        """Remove the control group of a zygote that has not done so."""
+        if self._group is not None and lib.aionif_zygote_lost(self.number):
+            close_group(self._group)
+
     def forget(self) -> None:
         """In the child of a fork: it is its parent's."""
-        self.pid = None
+        self.pid = self._group = None
         self._spent.clear()
         self._lock = threading.Lock()
 
@@ -158,7 +166,10 @@ class Zygote:
         self._refusal = _reason_not_to()
         if self._refusal is not None:
             return
-        started = start(self.template)
+        if self._group is not None:
+            close_group(self._group)
+        self._group = open_group() if self.template != NO_TEMPLATE else None
+        started = start(self.template, self._group)
         if self._words >= 0:
             os.close(self._words)
         self.pid, self._words = started.pid, started.words
@@ -233,6 +244,15 @@ def numbered(number: int) -> Zygote:
 def lack(error: int, what: str, number: int) -> tuple[str, str]:
     """Return in words what the core lacks for a worker of this zygote's, and a remedy."""
     return numbered(number).problem() if error == errno.ENOTCONN else explain(error, what)
+
+
+def _at_exit() -> None:
+    """Remove what zygotes have left that were killed; the others do so themselves."""
+    for zygote in _zygotes.values():
+        zygote.close_group_if_lost()
+
+
+atexit.register(_at_exit)
 
 
 def _after_fork_in_child() -> None:

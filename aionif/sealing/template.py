@@ -39,5 +39,6 @@ def template_of(sandbox: Sandbox | None) -> str:
             "paths": paths,
             "forks": sandbox.forks,
             "fresh": sandbox.fresh,
+            "cgroup": sandbox.cgroup,
         }
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ("killed_together",)
+__all__ = ("group_of", "killed_together")
 
 
 def killed_together(process: Path = Path("/proc/self")) -> Path | None:
@@ -17,7 +17,7 @@ def killed_together(process: Path = Path("/proc/self")) -> Path | None:
     None: there is none, or it can't be told: there is no procfs, or no second version of cgroups.
     """
     try:
-        group, top = _group_of(process)
+        group, top = group_of(process)
     except (OSError, ValueError):
         return None
     for each in (group, *group.parents):
@@ -28,7 +28,7 @@ def killed_together(process: Path = Path("/proc/self")) -> Path | None:
     return None
 
 
-def _group_of(process: Path) -> tuple[Path, Path]:
+def group_of(process: Path) -> tuple[Path, Path]:
     """Return the directories of its group, and of the topmost one that is to be seen from here.
 
     Raises:

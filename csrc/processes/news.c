@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { STATUS = 0xffff, OUT_OF_MEMORY = 1 << 16 }; /* of a worker's end; see child_zygote.py */
 enum news_kind { STARTED = 1, ENDED = 2, NOT_STARTED = 3, READY = 4, LOST = 5 };
 
 struct news {
@@ -114,7 +115,10 @@ static void take_news(struct aionif__zygote *zygote, struct news *news, size_t l
     }
     process->dead = true;
     process->lack_error = news->kind == NOT_STARTED ? news->pid : 0;
-    process->wait_status = news->wait_status;
+    process->wait_status = news->wait_status & STATUS;
+    if (news->wait_status & OUT_OF_MEMORY) {
+        process->limit = AIONIF_LIMIT_RESIDENT;
+    }
     size_t most = length - offsetof(struct news, text);
     process->text_length = news->text_length < most ? news->text_length : (uint32_t)most;
     memcpy(process->text, news->text, process->text_length);

@@ -71,7 +71,10 @@ void aionif__seal_namespaces(struct aionif__sealing *sealing) {
     enter(sealing, AIONIF_SEAL_NET, CLONE_NEWNET, "network");
     enter(sealing, AIONIF_SEAL_IPC, CLONE_NEWIPC, "IPC");
     enter(sealing, AIONIF_SEAL_MOUNT, CLONE_NEWNS, "mount");
-    if (sealing->seal->wanted & AIONIF_SEAL_PID) { /* for children, so by a zygote alone */
-        aionif__template_tells(sealing, AIONIF_SEAL_PID);
+    const uint32_t of_zygotes[] = {AIONIF_SEAL_PID, AIONIF_SEAL_CGROUP};
+    for (size_t i = 0; i < sizeof of_zygotes / sizeof *of_zygotes; i++) {
+        if (sealing->seal->wanted & of_zygotes[i]) {
+            aionif__template_tells(sealing, of_zygotes[i]);
+        }
     }
 }

@@ -98,6 +98,12 @@ void aionif_template_missing(uint32_t part, int error, const char *text) {
     tried |= part;
 }
 
+void aionif_template_applied(uint32_t part) {
+    struct aionif__sealing sealing = {.out = &made};
+    aionif__seal_applied(&sealing, part);
+    tried |= part;
+}
+
 int aionif_template_has(uint32_t part) { return (made.applied & part) == part; }
 
 /* ---- process ids ---- */
