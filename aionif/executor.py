@@ -6,8 +6,8 @@ import os
 import sys
 import warnings
 from asyncio import _get_running_loop  # None where none runs: cheap
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 from weakref import WeakSet
 
 import anyio
@@ -29,6 +29,7 @@ from aionif.telemetry import registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
 
@@ -107,8 +108,22 @@ class NifExecutor(Router):
         self._sessions: set[NifSession] = set()
         _open.add(self)
 
-    @asynccontextmanager
-    async def session(self, *, policy: NifPolicy | None = None) -> AsyncIterator[NifSession]:
+    def submit(self, *_: object, **__: object) -> NoReturn:
+        """Raise NifArgumentError: this is no executor of concurrent.futures.
+
+        Those are in `aionif.futures`, for `loop.run_in_executor` for one.
+        """
+        raise NifArgumentError(
+            argument="executor",
+            value=type(self),
+            problem="has calls that are awaited, and no futures",
+            remedy="Write `await executor.execute_nif(fn, ...)`, or use an executor of "
+            "aionif.futures.",
+        )
+
+    def session(
+        self, *, policy: NifPolicy | None = None
+    ) -> AbstractAsyncContextManager[NifSession]:
         """Open a session: its calls run one at a time, always on the same thread.
 
         Handles that native code keeps per thread stay valid in it; in a worker process, so do the
@@ -128,13 +143,7 @@ class NifExecutor(Router):
         check_policy(policy)
         if self._isolation != "process":  # "auto" has its sessions on threads
             check_tier(policy or self._policy, "thread")
-        session = NifSession(self, policy or self._policy)
-        self._sessions.add(session)
-        try:
-            yield session
-        finally:
-            self._sessions.discard(session)
-            session._close()  # noqa: SLF001 - its owner
+        return _Opening(self, policy or self._policy)
 
     def _join(self, port: Port) -> None:
         if self._closed:
@@ -162,6 +171,8 @@ class NifExecutor(Router):
     # ---- closing ----
 
     async def __aenter__(self) -> Self:
+        if self._closed:
+            raise NifClosed(resource="executor")
         self._setup = self._setup.renewed()
         return self
 
@@ -238,6 +249,42 @@ class NifExecutor(Router):
         while self._ports:
             port = self._ports.pop()
             port.call_in_loop(lambda port=port: current.leave(port))  # type: ignore[misc]
+
+
+class _Opening:
+    """A session that `async with` will open."""
+
+    def __init__(self, executor: NifExecutor, policy: NifPolicy) -> None:
+        self._executor = executor
+        self._policy = policy
+        self._session: NifSession | None = None
+
+    async def __aenter__(self) -> NifSession:
+        self._session = NifSession(self._executor, self._policy)
+        self._executor._sessions.add(self._session)  # noqa: SLF001 - a part of it
+        return self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        session = self._session
+        if session is not None:
+            self._executor._sessions.discard(session)  # noqa: SLF001
+            session._close()  # noqa: SLF001 - its owner
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"the session is not open, so it has no {name!r}; write `async with "
+            "executor.session() as session:`",
+            name=name,
+            obj=self,
+        )
+
+    def __await__(self) -> NoReturn:
+        raise NifArgumentError(
+            argument="session",
+            value="await executor.session()",
+            problem="is not opened by await",
+            remedy="Write `async with executor.session() as session:`.",
+        )
 
 
 _open: WeakSet[NifExecutor] = WeakSet()
@@ -324,7 +371,7 @@ def execute_nif(
     made at first use, closed with the loop.
 
     Raises:
-        RuntimeError: no event loop is running.
+        RuntimeError: no event loop is running. NifArgumentError: `executor` is none.
     """
     if executor is None:
         port = local.port
@@ -332,6 +379,13 @@ def execute_nif(
             executor = _default_executor()
         else:
             executor = port.default
+    elif isinstance(executor, type) or not hasattr(executor, "execute_nif"):
+        raise NifArgumentError(
+            argument="executor",
+            value=executor,
+            problem="is no open executor",
+            remedy="Write `async with NifExecutor(...) as executor:` and pass that.",
+        )
     if timeout is None and policy is None:
         return executor.execute_nif(fn, *args)  # keywords would cost a dict
     return executor.execute_nif(fn, *args, timeout=timeout, policy=policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,7 @@ def load(
     if thread_safe is not None:
         policy = _declared(policy, thread_safe=thread_safe)
     ffi = cffi.FFI()
+    _check_declarations(cdef)
     _declare(ffi, cdef)
     name = None if path is None else str(path)
     try:
@@ -155,11 +157,30 @@ def _declared(policy: NifPolicy | None, *, thread_safe: bool) -> NifPolicy:
     return replace(policy or NifPolicy(), thread_safe=thread_safe)
 
 
-def _declare(ffi: cffi.FFI, cdef: str) -> None:
+# Outside of an argument list, where it stands for further arguments.
+_LEFT_TO_A_COMPILER = re.compile(r"(?<!,)\s*\.\.\.(?!\s*\))|\.\.\.\s*\]")
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+
+
+def _check_declarations(cdef: object) -> None:
     if not isinstance(cdef, str):
         raise NifArgumentError(
-            argument="cdef", value=cdef, problem="must be C declarations in a str"
+            argument="cdef",
+            value=cdef,
+            problem="is not C declarations in a str",
+            remedy='Write load(path, "int abs(int);").',
         )
+    for line in _COMMENT.sub("", cdef).splitlines():
+        if _LEFT_TO_A_COMPILER.search(line):
+            raise NifArgumentError(
+                argument="cdef",
+                value=line.strip(),
+                problem="leaves something to a compiler by '...', and nothing is compiled here",
+                remedy="Write out what it stands for, or build a module with cffi's API mode.",
+            )
+
+
+def _declare(ffi: cffi.FFI, cdef: str) -> None:
     try:
         ffi.cdef(cdef)
     except (cffi.CDefError, cffi.FFIError, NotImplementedError, TypeError, ValueError) as problem:
@@ -172,12 +193,28 @@ def _declare(ffi: cffi.FFI, cdef: str) -> None:
 
 
 def _cannot_load(name: str | None, problem: OSError) -> NifArgumentError:
+    reason = str(problem).partition(".  Additionally, ctypes.util")[0].strip()
+    if name is not None and Path(name).is_file() and not _is_elf(Path(name)):
+        return NifArgumentError(
+            argument="path",
+            value=name,
+            problem="is not a shared library",
+            remedy="Give the library's own file, which ends in .so or .so.N.",
+        )
     return NifArgumentError(
         argument="path",
         value=name,
-        problem=f"can't be loaded: {problem}",
+        problem=f"can't be loaded: {reason}",
         remedy=_near_library(name or ""),
     )
+
+
+def _is_elf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return True  # what dlopen says of it is what there is to say
 
 
 def _near_library(name: str) -> str:

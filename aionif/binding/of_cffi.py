@@ -57,12 +57,12 @@ def bind(function: Any) -> Plan:
 
 
 def _refuse(function: Any) -> NoReturn:
-    raise NifArgumentError(
-        argument="fn",
-        value=function,
-        problem="is not a native function",
-        remedy="Pass a function of aionif.load(), of cffi or of ctypes.",
-    )
+    remedy = "Pass a function of aionif.load(), of cffi or of ctypes."
+    problem = "is not a native function"
+    if callable(function):
+        problem = "is a Python callable, not a native function"
+        remedy += ' Python runs in worker processes: NifExecutor(isolation="process").'
+    raise NifArgumentError(argument="fn", value=function, problem=problem, remedy=remedy)
 
 
 def plan_of(  # noqa: PLR0913 - one value each

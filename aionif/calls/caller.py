@@ -21,6 +21,7 @@ from aionif.calls.submit import (
 )
 from aionif.core.native import ffi, lib
 from aionif.errors import NifArgumentError, NifRejected
+from aionif.errors.checks import check_function
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
 from aionif.policy import check_policy
@@ -134,6 +135,7 @@ class Caller:
 
     def _find_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         check_policy(policy)
+        check_function(fn)
         try:
             plan = plan_of(fn)
         except NifArgumentError:

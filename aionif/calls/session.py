@@ -10,10 +10,11 @@ from aionif.calls.caller import Caller
 from aionif.calls.process_routes import plan_in_process, process_pool
 from aionif.calls.submit import Route, plan_of
 from aionif.core.native import ffi, lib
-from aionif.errors import NifArgumentError, NifClosed
+from aionif.errors import NifArgumentError, NifClosed, NifCrash
 from aionif.errors.checks import check_count
 
 if TYPE_CHECKING:
+    from aionif.errors import NifError
     from aionif.loops.port import Port
     from aionif.policy import NifPolicy
 
@@ -60,6 +61,7 @@ class NifSession(Caller):
         self._executor = executor
         self._runs_python = executor._isolation == "process"  # noqa: SLF001 - a part of it
         self._policy = policy
+        self._crash: NifCrash | None = None  # which has ended it
         self._strand = lib.aionif_strand_open(1)
         if self._strand == ffi.NULL:
             raise MemoryError
@@ -123,9 +125,17 @@ class NifSession(Caller):
             series=executor._pools.series(pool, plan),  # noqa: SLF001
             resource="session",
             is_closed=self._is_closed,
+            on_failure=self._note_failure,
             rejects_when_full=self._executor._rejects,  # noqa: SLF001
         )
         return cast("Route", executor._guard(route, policy))  # noqa: SLF001
+
+    def _note_failure(self, error: NifError) -> None:
+        """Have calls that come after a crash told of it."""
+        if self._crash is None and isinstance(error, NifCrash):
+            self._crash = error
+        elif isinstance(error, NifClosed) and self._crash is not None:
+            error.reason = f"a call has ended it: {str(self._crash).splitlines()[0]}"
 
     def _join(self, port: Port) -> None:
         if port not in self._executor._ports:  # noqa: SLF001

@@ -341,7 +341,10 @@ def refusal(route: Route, slot: Any, outcome: int, timeout: float | None) -> Nif
     if outcome == _FAILED:
         return failure_of(slot.call, route, timeout)
     if outcome == _CLOSED:
-        return NifClosed(resource=route.resource, **where(route))
+        closed = NifClosed(resource=route.resource, **where(route))
+        if route.on_failure is not None:
+            route.on_failure(closed)
+        return closed
     if route.target.series:
         lib.aionif_series_reject(route.target.series)
     if outcome == _FULL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from aionif.system.escape import one_line, printable
@@ -69,6 +70,10 @@ def clip(text: str) -> str:
 
 
 def short_repr(value: object) -> str:
+    """Return a short text for a value; what has a name is shown by that."""
+    if isinstance(value, (FunctionType, BuiltinFunctionType, type)):
+        kind = "class" if isinstance(value, type) else "function"
+        return f"<{kind} {value.__module__}.{value.__qualname__}>"
     try:
         return reprlib.repr(value)
     except ValueError:  # an int of more digits than sys.get_int_max_str_digits()

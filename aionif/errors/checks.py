@@ -11,6 +11,7 @@ __all__ = (
     "check_callable",
     "check_choice",
     "check_count",
+    "check_function",
     "check_names",
     "check_seconds",
     "check_share",
@@ -30,6 +31,26 @@ def check_callable(name: str, value: object) -> None:
     if not callable(value):
         raise NifArgumentError(
             argument=name, value=value, problem="can't be called", remedy="Give a function."
+        )
+
+
+def check_function(value: object) -> None:
+    """Raise NifArgumentError for what is to be awaited: a coroutine function, or a coroutine."""
+    if inspect.iscoroutine(value):
+        shown = value.__qualname__
+        value.close()  # nobody will await it
+        raise NifArgumentError(
+            argument="fn",
+            value=shown,
+            problem="is a coroutine, not a function",
+            remedy="Pass the function, and its arguments after it.",
+        )
+    if inspect.iscoroutinefunction(value):
+        raise NifArgumentError(
+            argument="fn",
+            value=value,
+            problem="is a coroutine function, which nobody would await there",
+            remedy="Await it here, or give a plain function.",
         )
 
 

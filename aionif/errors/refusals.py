@@ -36,12 +36,16 @@ class NifRejected(NifError):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NifClosed(NifError):
-    """The call came too late: `resource` ("executor", "session", "library") is closed."""
+    """The call came too late: `resource` ("executor", "session", "library") is closed.
+
+    reason: what has closed it, if nobody asked for it, such as the crash of a call.
+    """
 
     resource: str = "executor"
+    reason: str = ""
 
     def _what(self) -> str:
-        return f"the {self.resource} is closed"
+        return f"the {self.resource} is closed" + (f": {self.reason}" if self.reason else "")
 
     def _remedy(self) -> str:
         return f"Make the call while the {self.resource} is open, or open a new one."

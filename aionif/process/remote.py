@@ -51,6 +51,14 @@ def plan_of_callable(function: Any) -> Plan:
     kind = type(function)
     module = getattr(function, "__module__", None) or kind.__module__
     name = getattr(function, "__qualname__", None) or kind.__qualname__
+    if module == "__main__" and not main_module():
+        raise NifArgumentError(
+            argument="fn",
+            value=f"{module}.{name}",
+            problem="is defined in a notebook, a shell or a program without a file, which a worker "
+            "can't import",
+            remedy="Put it into a module, a .py file, and import it from there.",
+        )
     key = f"{module}.{name}"
     plan = _plans.get(key)
     if plan is None:
@@ -126,8 +134,14 @@ def _pickled(function: Any, arguments: tuple[Any, ...]) -> message.Message:
             argument="fn" if _is_at_fault(function) else "args",
             value=function if _is_at_fault(function) else arguments,
             problem=f"can't be pickled: {problem}",
-            remedy="Use a function of a module, and arguments that pickle can copy.",
+            remedy=_remedy_for(function),
         ) from problem
+
+
+def _remedy_for(function: Any) -> str:
+    if "<" in getattr(function, "__qualname__", ""):  # a lambda, or of a function's own names
+        return "Define it with def at the top of a module: a worker finds it there by its name."
+    return "Use a function of a module, and arguments that pickle can copy."
 
 
 def _is_at_fault(function: Any) -> bool:

@@ -96,7 +96,7 @@ FULL = (
         retry_after=2.5,
     ),
     NifRemoteError(**CALL, type_name="app.Bad", text="so it is", traceback="Traceback ..."),
-    NifClosed(**CALL, resource="session"),
+    NifClosed(**CALL, resource="session", reason="a call has ended it"),
     NifArgumentError(
         **CALL, argument="timeout", value=-1.5, problem="is negative", remedy="Give seconds."
     ),
@@ -275,7 +275,8 @@ MESSAGES = {
     ),
     "NifRejected": "the call was rejected: too many threads retired\nRestart the process.",
     "NifClosed": (
-        "the session is closed\nMake the call while the session is open, or open a new one."
+        "the session is closed: a call has ended it\n"
+        "Make the call while the session is open, or open a new one."
     ),
     "NifArgumentError": "argument 'timeout' is negative: got -1.5\nGive seconds.",
     "NifCancelled": (

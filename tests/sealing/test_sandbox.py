@@ -74,7 +74,7 @@ def test_every_weakening_says_so_in_its_name() -> None:
         for name, found in vars(Sandbox).items()
         if callable(found) and not name.startswith("_")
     } - {field.name for field in fields(Sandbox)}
-    stronger = {"deny_syscalls", "with_limits", "with_namespaces"}
+    stronger = {"deny_syscalls", "with_cgroup", "with_limits", "with_namespaces"}
     assert {name for name in methods - makers - stronger if not name.startswith("allow_")} == set()
     for name in sorted(methods - makers - stronger):
         argument = {"allow_syscalls": ["ptrace"]}.get(name, ["/data"])
