@@ -28,18 +28,16 @@
 #include <link.h>
 #include <linux/futex.h>
 #include <malloc.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { OLDEST = 27, NEWEST = 42, FAST_BINS = 10, BINS = 127, EMPTY_BINS = 16 };
+enum { SPARE_OF_EACH_CPU = 4 }; /* half of what glibc makes; after that new threads share heaps */
 
 struct arena {
-    aionif__arena_lock lock;
+    aionif__lock_word lock;
     int flags, has_fast_blocks;
     void *fast[FAST_BINS], *top, *last_remainder;
     void *bins[2 * BINS];
@@ -62,6 +60,7 @@ struct memory {
 };
 
 static struct memory known;
+static int spare_below;
 
 static int find_libc(struct dl_phdr_info *info, size_t size, void *opaque) {
     struct memory *libc = opaque, here = {.code = libc->code};
@@ -173,55 +172,23 @@ static struct arena *find(const struct memory *libc) {
 
 /* ---- testing it ---- */
 
-struct test {
-    _Atomic uint32_t begun; /* a futex */
-    _Atomic bool passed;
-};
-
-static void *wait_at_lock(void *opaque) {
-    struct test *test = opaque;
-    while (!atomic_load(&test->begun)) {
-        syscall(SYS_futex, &test->begun, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-    }
-    mallopt(INT_MIN, 0); /* there is no such option; the main heap's lock is taken first */
-    atomic_store(&test->passed, true);
-    return NULL;
-}
-
-/* No other thread can use the main heap meanwhile, so it is given back soon, whatever was seen. */
-static bool stops_mallopt(struct arena *arena, struct test *test) {
-    enum { LOOKS = 2000, LOOK_NS = 50000 };
-    struct timespec moment = {.tv_nsec = LOOK_NS};
+static bool take(void *lock) {
     uint32_t unlocked = 0;
-    bool waited = false, passed = true;
-    bool taken = atomic_compare_exchange_strong(&arena->lock, &unlocked, 1);
-    atomic_store(&test->begun, 1);
-    syscall(SYS_futex, &test->begun, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    if (taken) {
-        for (int i = 0; i < LOOKS && !waited && !atomic_load(&test->passed); i++) {
-            nanosleep(&moment, NULL);
-            waited = atomic_load(&arena->lock) == 2;
-        }
-        passed = atomic_load(&test->passed);
-        aionif__arena_unlock(&arena->lock);
-    }
-    return taken && waited && !passed;
+    return atomic_compare_exchange_strong((aionif__lock_word *)lock, &unlocked, 1);
 }
 
-/* With all signals blocked: a handler might allocate. */
-static bool prove(struct arena *arena) {
-    struct test test = {0};
-    pthread_t thread;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool proved = false;
-    if (pthread_create(&thread, NULL, wait_at_lock, &test) == 0) {
-        proved = stops_mallopt(arena, &test);
-        pthread_join(thread, NULL);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return proved;
+static void give(void *lock) { aionif__arena_unlock(lock); }
+
+/* There is no such option, but whatever the option, the main heap's lock is taken first. */
+static void use_main_heap(void) { mallopt(INT_MIN, 0); }
+
+static bool stops_mallopt(struct arena *arena) {
+    struct aionif__lock_test test = {.word = &arena->lock,
+                                     .take = take,
+                                     .give = give,
+                                     .use = use_main_heap,
+                                     .lock = &arena->lock};
+    return aionif__lock_test(&test);
 }
 
 /* Another thread may allocate in the middle of it, so it has a few tries. */
@@ -234,8 +201,9 @@ static void start(void) {
     }
     for (int i = 0; i < TRIES; i++) {
         struct arena *found = find(&libc);
-        if (found && prove(found)) {
+        if (found && stops_mallopt(found)) {
             known = libc;
+            spare_below = SPARE_OF_EACH_CPU * (int)sysconf(_SC_NPROCESSORS_ONLN);
             atomic_store(&main_arena, found);
             return;
         }
@@ -271,20 +239,29 @@ bool aionif__arenas_of_libc(const void *address, size_t length) {
 }
 
 /* An arena is never removed, and a new one is whole before it is linked: no lock is needed. */
-int aionif__arenas_list(aionif__arena_lock *out[AIONIF__ARENAS]) {
+static int list(int room, aionif__lock_word **out) {
     struct arena *first = atomic_load(&main_arena), *at = first;
     int count = 0;
     do {
-        if (!at || count == AIONIF__ARENAS) {
+        if (!at || count == room) {
             return 0;
         }
-        out[count++] = &at->lock;
+        if (out) {
+            out[count] = &at->lock;
+        }
+        count++;
         at = atomic_load(&at->next);
     } while (at != first);
     return count;
 }
 
-void aionif__arena_unlock(aionif__arena_lock *lock) {
+int aionif__arenas_list(aionif__lock_word *out[AIONIF__ARENAS]) {
+    return list(AIONIF__ARENAS, out);
+}
+
+bool aionif__arenas_to_spare(void) { return list(spare_below, NULL) > 0; }
+
+void aionif__arena_unlock(aionif__lock_word *lock) {
     if (atomic_exchange(lock, 0) > 1) {
         syscall(SYS_futex, lock, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     }

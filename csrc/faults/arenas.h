@@ -1,13 +1,9 @@
 /* The locks of glibc's heaps. */
 #ifndef AIONIF_ARENAS_H
 #define AIONIF_ARENAS_H
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "faults/lock_test.h"
 
-/* A futex: 0 free, 1 held, 2 held and waited for. Its owner is not told. */
-typedef _Atomic uint32_t aionif__arena_lock;
+#include <stddef.h>
 
 enum { AIONIF__ARENAS = 1024 };
 
@@ -18,6 +14,8 @@ void aionif__arenas_refresh(void);
 /* Does so much there belong to libc, in memory that nobody writes to? False where heaps are not known. */
 bool aionif__arenas_of_libc(const void *address, size_t length);
 /* The locks of all heaps there are, the main one's first. How many; 0: not known, or too many. */
-int aionif__arenas_list(aionif__arena_lock *out[AIONIF__ARENAS]);
-void aionif__arena_unlock(aionif__arena_lock *lock);
+int aionif__arenas_list(aionif__lock_word *out[AIONIF__ARENAS]);
+/* Would a new thread get a heap of its own, and many more? */
+bool aionif__arenas_to_spare(void);
+void aionif__arena_unlock(aionif__lock_word *lock);
 #endif

@@ -34,7 +34,7 @@
 enum { LOOKS = 4000, LOOK_NS = 50000 };
 
 static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
-static aionif__arena_lock *held[AIONIF__ARENAS]; /* never seen free since the last thread came */
+static aionif__lock_word *held[AIONIF__ARENAS]; /* never seen free since the last thread came */
 static int held_count;
 static int claimants; /* threads that hold a lock, each */
 static unsigned settled;

@@ -2,7 +2,9 @@
  *
  * A crash in strlen, or in the comparator of qsort, has frames of libc on its stack and harms nobody;
  * one in malloc or under flockfile leaves a lock that the whole process needs. The frames don't tell
- * the two apart, so the locks are tried, the most dangerous first:
+ * the two apart. What can be given back is given back first: the lock of a heap that libc itself found
+ * corrupt (heap_lock.c), those of the dynamic linker (loader.c). Then the locks are tried, the most
+ * dangerous first:
  *
  *   the main heap's   The event loop allocates from it. If it is stuck, the program stops for good and
  *                     without a word, which is worse than the crash it was: a kernel timer ends the
@@ -10,8 +12,11 @@
  *                     starting one takes malloc.)
  *   the thread's own  Other arenas are this thread's alone; if its one is stuck, so is this function,
  *                     and the watchdog retires the thread.
- *   stdio's, ld.so's  Recursive: their owner would not notice, so another thread takes them, for a
- *                     bounded time.
+ *   ld.so's           They know their owner. Who holds one still had left the loader's lists half
+ *                     changed, and the process ends: each thread that loads something would hang.
+ *                     Where they were not found, another thread takes them, for a bounded time.
+ *   stdio's           The list of open files; its lock is recursive, so that its owner would not notice:
+ *                     another thread takes it, likewise.
  *
  * The lock of a standard stream is known to be ours by its owner field, and the owner is still here:
  * it simply unlocks it, after every crash: the code between flockfile and funlockfile need not be
@@ -27,6 +32,7 @@
 #include "faults/fault.h"
 #include "faults/heap_lock.h"
 #include "faults/heap_said.h"
+#include "faults/loader.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -122,10 +128,12 @@ static void *try_locks(void *argument) {
     if (file) {
         fclose(file);
     }
-    dl_iterate_phdr(look_at_nothing, NULL);
-    void *program = dlopen(NULL, RTLD_LAZY);
-    if (program) {
-        dlclose(program);
+    if (!aionif__loader_is_known()) { /* else it has been asked who holds them */
+        dl_iterate_phdr(look_at_nothing, NULL);
+        void *program = dlopen(NULL, RTLD_LAZY);
+        if (program) {
+            dlclose(program);
+        }
     }
     atomic_store(&probe->answered, 1);
     syscall(SYS_futex, &probe->answered, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -221,6 +229,14 @@ static void prove_rest(void *opaque) {
 
 static bool prove_the_rest(struct aionif__thread *self) {
     struct rest rest = {.self = self};
+    if (aionif__loader_holds(self)) {
+        static const char last_words[] =
+            "aionif: a native call crashed while it held the lock of the "
+            "dynamic linker; the process ends with its signal\n";
+        ssize_t written = write(STDERR_FILENO, last_words, sizeof last_words - 1);
+        (void)written;
+        aionif__fault_die(self->failure.signal ? self->failure.signal : SIGABRT);
+    }
     return guarded(self, prove_rest, &rest) && rest.proved;
 }
 
@@ -234,20 +250,21 @@ static _Atomic bool failed;   /* one was set aside with a lock that fork() needs
 
 void aionif__lock_check_failed(void) { atomic_store(&failed, true); }
 
-/* Where the lock of a heap was given back there is no more to be asked of that heap. */
+/* A heap that was found corrupt is left to itself while there are others to be had. */
 enum aionif__verdict aionif__check_worker_locks(struct aionif__thread *self) {
     atomic_fetch_add(&undecided, 1);
     self->heap_doubted |= aionif__heap_is_corrupt(self);
+    bool leaves = self->heap_doubted && aionif__arenas_to_spare();
     bool given_back = aionif__heap_give_back(self);
     prove_in_time(self, use_main_heap);
-    bool proved = (given_back || guarded(self, use_malloc, NULL)) && prove_the_rest(self);
+    bool proved =
+        ((given_back && leaves) || guarded(self, use_malloc, NULL)) && prove_the_rest(self);
     if (!proved) {
         prove_in_time(self, use_main_heap); /* what was tried may have left that one locked */
     }
     atomic_fetch_sub(&undecided, 1);
-    return !proved              ? AIONIF__LOCK_HELD
-           : self->heap_doubted ? AIONIF__HEAP_DOUBTED
-                                : AIONIF__UNHARMED;
+    leaves |= self->loader_doubted;
+    return !proved ? AIONIF__LOCK_HELD : leaves ? AIONIF__THREAD_DOUBTED : AIONIF__UNHARMED;
 }
 
 /* There is no other thread to go on in: what would retire a worker ends the process. Until now this may

@@ -5,7 +5,7 @@
 
 enum aionif__verdict {
     AIONIF__UNHARMED,
-    AIONIF__HEAP_DOUBTED, /* no lock is held, but this thread's heap was found corrupt */
+    AIONIF__THREAD_DOUBTED, /* no lock is held, but another thread had better go on */
     AIONIF__LOCK_HELD,
 };
 

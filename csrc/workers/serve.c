@@ -16,6 +16,7 @@
 #include "faults/exits.h"
 #include "faults/fault.h"
 #include "faults/heap_said.h"
+#include "faults/loader.h"
 #include "faults/lock_check.h"
 #include "faults/unwind.h"
 #include "lanes/events.h"
@@ -72,7 +73,8 @@ void aionif__note_taint(struct aionif__thread *self) {
     if (failure->kind == AIONIF_EXIT && (self->traits & AIONIF__IN_EXIT)) {
         taint |= AIONIF_TAINT_EXIT;
     }
-    if (aionif__release_standard_streams()) {
+    self->loader_doubted |= self->is_worker && aionif__loader_give_back(self);
+    if (aionif__release_standard_streams() || self->loader_doubted) {
         taint |= AIONIF_TAINT_LOCK;
     }
     self->failure.taint = taint;
@@ -169,7 +171,7 @@ static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
     uint32_t proving = AIONIF__CHECKING;
     static const uint32_t health[] = {
         [AIONIF__UNHARMED] = AIONIF__SERVING,
-        [AIONIF__HEAP_DOUBTED] = AIONIF__LEAVING,
+        [AIONIF__THREAD_DOUBTED] = AIONIF__LEAVING,
         [AIONIF__LOCK_HELD] = AIONIF__RETIRED,
     };
     enum aionif__verdict verdict = aionif__check_worker_locks(self);
