@@ -9,7 +9,7 @@
  *            |                           ^
  *     block  size  next free  the one before: a block as it would be if `top` were its first word
  *
- * The layout is that of glibc 2.27 to 2.42. Nothing of it is promised, so it is believed only after a
+ * The layout is that of glibc 2.27 to 2.43. Nothing of it is promised, so it is believed only after a
  * test: the list leads back to the block, bins are empty as glibc leaves empty ones, the ring is
  * closed, the main arena is in libc's own memory; and the word that is taken for its lock, when it is
  * set by us, makes a thread wait that calls mallopt(), which is let go when the word is reset. Where
@@ -33,17 +33,26 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { OLDEST = 27, NEWEST = 42, FAST_BINS = 10, BINS = 127, EMPTY_BINS = 16 };
+enum { OLDEST = 27, NEWEST = 43, BINS = 127, EMPTY_BINS = 16 };
+enum { LAST_WITH_FAST_BINS = 42, FAST_BINS = 10 };
 enum { SPARE_OF_EACH_CPU = 4 }; /* half of what glibc makes; after that new threads share heaps */
 
 struct arena {
     aionif__lock_word lock;
-    int flags, has_fast_blocks;
-    void *fast[FAST_BINS], *top, *last_remainder;
+    int flags;
+    /* has_fast_blocks and the fast bins, in releases that have them; then struct books. */
+};
+
+struct books {
+    void *top, *last_remainder;
     void *bins[2 * BINS];
     unsigned map[4];
     struct arena *_Atomic next;
 };
+
+static size_t head; /* of an arena, up to its books */
+
+static struct books *books(struct arena *arena) { return (void *)((char *)arena + head); }
 
 static struct arena *_Atomic main_arena; /* known */
 
@@ -96,7 +105,7 @@ static bool find_memory(struct memory *libc) {
 }
 
 static bool is_main(const struct memory *libc, uintptr_t arena) {
-    return arena >= libc->low && arena + sizeof(struct arena) <= libc->high;
+    return arena >= libc->low && arena + head + sizeof(struct books) <= libc->high;
 }
 
 /* Any other lies at the start of a heap, behind 32 or 48 bytes. */
@@ -106,17 +115,13 @@ static bool may_be_arena(const struct memory *libc, uintptr_t arena) {
 }
 
 /* A block's links follow two words; a bin's are where they would be in a block. */
-static void *bin(struct arena *arena, int number) {
-    return (char *)&arena->bins[2 * number] - 2 * sizeof(size_t);
-}
-
-static bool has_bins(struct arena *arena, const void *first) {
+static bool has_bins(const struct books *books, const void *first) {
     int empty = 0;
     for (int i = 1; i < BINS; i++) {
-        void *self = bin(arena, i);
-        empty += arena->bins[2 * i] == self && arena->bins[2 * i + 1] == self;
+        const void *self = (const char *)&books->bins[2 * i] - 2 * sizeof(size_t);
+        empty += books->bins[2 * i] == self && books->bins[2 * i + 1] == self;
     }
-    return arena->bins[0] == first && empty >= EMPTY_BINS;
+    return books->bins[0] == first && empty >= EMPTY_BINS;
 }
 
 static struct arena *main_of(const struct memory *libc, struct arena *arena) {
@@ -126,7 +131,7 @@ static struct arena *main_of(const struct memory *libc, struct arena *arena) {
             return NULL;
         }
         found = is_main(libc, (uintptr_t)at) ? at : found;
-        at = atomic_load(&at->next);
+        at = atomic_load(&books(at)->next);
         if (at == arena) {
             return found;
         }
@@ -141,9 +146,9 @@ static void **launder(void *block) {
 }
 
 static struct arena *arena_of(const struct memory *libc, void **freed) {
-    uintptr_t arena = (uintptr_t)freed[1] - offsetof(struct arena, top);
+    uintptr_t arena = (uintptr_t)freed[1] - head;
     struct arena *candidate = (struct arena *)arena;
-    bool found = may_be_arena(libc, arena) && has_bins(candidate, freed - 2);
+    bool found = may_be_arena(libc, arena) && has_bins(books(candidate), freed - 2);
     return found ? candidate : NULL;
 }
 
@@ -199,6 +204,10 @@ static void start(void) {
     if (minor < OLDEST || minor > NEWEST || !find_memory(&libc)) {
         return;
     }
+    head = sizeof(struct arena);
+    if (minor <= LAST_WITH_FAST_BINS) {
+        head += sizeof(void *) + FAST_BINS * sizeof(void *); /* the flag before them is padded */
+    }
     for (int i = 0; i < TRIES; i++) {
         struct arena *found = find(&libc);
         if (found && stops_mallopt(found)) {
@@ -228,10 +237,12 @@ void aionif__arenas_refresh(void) {
 
 /* ---- using it ---- */
 
+bool aionif__arenas_are_known(void) { return atomic_load(&main_arena) != NULL; }
+
 bool aionif__arenas_of_libc(const void *address, size_t length) {
     uintptr_t at = (uintptr_t)address;
     bool found = false;
-    for (int i = 0; i < SEGMENTS && atomic_load(&main_arena); i++) {
+    for (int i = 0; i < SEGMENTS && aionif__arenas_are_known(); i++) {
         const struct segment *segment = &known.constant[i];
         found |= at >= segment->low && at < segment->high && length <= segment->high - at;
     }
@@ -250,7 +261,7 @@ static int list(int room, aionif__lock_word **out) {
             out[count] = &at->lock;
         }
         count++;
-        at = atomic_load(&at->next);
+        at = atomic_load(&books(at)->next);
     } while (at != first);
     return count;
 }

@@ -11,6 +11,7 @@ enum { AIONIF__ARENAS = 1024 };
 void aionif__arenas_start(void);
 /* The same where there are threads already. */
 void aionif__arenas_refresh(void);
+bool aionif__arenas_are_known(void);
 /* Does so much there belong to libc, in memory that nobody writes to? False where heaps are not known. */
 bool aionif__arenas_of_libc(const void *address, size_t length);
 /* The locks of all heaps there are, the main one's first. How many; 0: not known, or too many. */

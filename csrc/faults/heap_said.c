@@ -3,8 +3,8 @@
  * The message that it keeps for debuggers is the last one of the process: with several threads about it,
  * one reads the other's. That is good enough for a report. Whether this thread held a lock is read
  * from its own stack: what is printed is passed to writev(), so the address of the text, which lies
- * in libc, and its length are two neighbouring words above the stack pointer of the abort. All such
- * pairs there have to agree, as some could be left over from an earlier abort on this stack. */
+ * in libc, and its length are two neighbouring words above the stack pointer of the abort. They are
+ * wiped out when they have been read, so that the next abort on this stack is not taken for this one. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -33,14 +33,7 @@ static bool is_of_malloc(const char *text) {
     return found;
 }
 
-/* By the stack, or by what libc said: newer ones leave free() by a jump before they abort, and with it
- * its frame. */
-bool aionif__heap_is_corrupt(const struct aionif__thread *self) {
-    return self->failure.signal == SIGABRT &&
-           (is_of_malloc(self->failure.reason) || (self->traits & AIONIF__IN_HEAP));
-}
-
-/* The messages of glibc 2.27 to 2.42 that are printed with the lock of a heap held, wherever they are
+/* The messages of glibc 2.27 to 2.43 that are printed with the lock of a heap held, wherever they are
  * printed. The last is the name of the function in which an assertion about the heap's end failed. */
 static bool is_under_lock(const char *text) {
     static const char *const messages[] = {
@@ -87,22 +80,42 @@ static bool is_under_lock(const char *text) {
     return false;
 }
 
-bool aionif__heap_was_locked(const struct aionif__thread *self) {
+struct said {
+    int under_lock, else_of_malloc;
+};
+
+static struct said read_stack(const struct aionif__thread *self, bool wipe) {
+    struct said said = {0};
     uintptr_t low = self->fault_sp, high = self->fault_top;
-    if (!aionif__heap_is_corrupt(self) || !low || high <= low) {
-        return false;
+    bool known = aionif__arenas_are_known() && low && low < high;
+    if (!known || self->failure.signal != SIGABRT) {
+        return said;
     }
     high = high - low > REACH ? low + REACH : high;
-    int under_lock = 0, others = 0;
-    for (const uintptr_t *at = (const uintptr_t *)low; (uintptr_t)(at + 2) <= high; at++) {
+    for (uintptr_t *at = (uintptr_t *)low; (uintptr_t)(at + 2) <= high; at++) {
         const char *text = (const char *)at[0];
         uintptr_t length = at[1];
         if (length < LONGEST && aionif__arenas_of_libc(text, length + 1) &&
             strnlen(text, LONGEST) == length) {
             bool locked = is_under_lock(text);
-            under_lock += locked;
-            others += !locked && is_of_malloc(text);
+            said.under_lock += locked;
+            said.else_of_malloc += !locked && is_of_malloc(text);
+            at[0] = wipe ? 0 : at[0];
         }
     }
-    return under_lock && !others;
+    return said;
+}
+
+/* By the stack, or by what libc said: newer ones leave free() by a jump before they abort, and with it
+ * its frame. */
+bool aionif__heap_is_corrupt(const struct aionif__thread *self) {
+    struct said said = read_stack(self, false);
+    return self->failure.signal == SIGABRT &&
+           (said.under_lock || said.else_of_malloc || is_of_malloc(self->failure.reason) ||
+            (self->traits & AIONIF__IN_HEAP));
+}
+
+bool aionif__heap_was_locked(const struct aionif__thread *self) {
+    struct said said = read_stack(self, true);
+    return said.under_lock && !said.else_of_malloc;
 }
