@@ -108,7 +108,8 @@ static void record_signal(struct aionif__thread *self, const struct aionif__invo
     failure->address = (uint64_t)(uintptr_t)info->si_addr;
     failure->has_registers = !failure->displaced;
     context_read(context, failure->registers);
-    self->fault_sp = failure->displaced ? 0 : context_sp(context);
+    uintptr_t sp = context_sp(context);
+    self->fault_sp = on_call_stack(invocation, sp) ? sp : 0;
     self->fault_top = (uintptr_t)invocation->stack_top;
     if (info->si_signo == SIGABRT) { /* before the walk: a smashed stack ends the recording */
         aionif__abort_message(failure->reason, AIONIF_TEXT);
