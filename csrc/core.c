@@ -4,6 +4,7 @@
 #endif
 #include "core.h"
 
+#include "faults/arenas.h"
 #include "faults/fault.h"
 #include "faults/lock_check.h"
 #include "faults/modules.h"
@@ -56,6 +57,7 @@ uint64_t aionif_thunk_address(void) { return (uintptr_t)aionif_thunk; }
 
 struct aionif_call_slot *aionif_call_slot_open(void) {
     struct aionif__thread *self = aionif__thread_current();
+    aionif__arenas_refresh();
     aionif__lock();
     aionif__stay_in_front(); /* inline calls have no watchdog that looks */
     aionif__unlock();

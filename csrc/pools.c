@@ -1,4 +1,6 @@
 /* Pools as Python opens and stops them: here alone it is known what kinds of workers there are. */
+#include "faults/arenas.h"
+#include "faults/loader.h"
 #include "lanes/pool.h"
 #include "processes/process.h"
 #include "workers/handlers.h"
@@ -12,6 +14,10 @@ struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings
         settings, settings->is_process ? &aionif__process_server : &aionif__thread_server);
     if (!pool) {
         return NULL;
+    }
+    if (!settings->is_process) {
+        aionif__loader_start();
+        aionif__arenas_start(); /* from here on there are threads, and heaps have locks */
     }
     if (!aionif__watchdog_hold()) {
         int error = errno;

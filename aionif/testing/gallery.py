@@ -121,7 +121,7 @@ _FAULTS = (
     _specimen(
         "malloc_locked",
         "NifSignal",
-        Signals.SIGABRT,
+        Signals.SIGSEGV,
         note="leaves a lock held: the heap arena's, and with it all memory of that arena",
     ),
 )

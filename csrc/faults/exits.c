@@ -28,11 +28,11 @@
 #include "arch/arch.h"
 #include "faults/fault.h"
 #include "faults/modules.h"
+#include "system/glibc.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gnu/lib-names.h>
-#include <gnu/libc-version.h>
 #include <link.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -59,9 +59,8 @@ static _Atomic int alive, most; /* workers */
 bool aionif__exits_hold_a_lock(void) {
     static _Atomic int known; /* 1: no, 2: yes */
     if (!atomic_load(&known)) {
-        int major = 0, minor = 0;
-        sscanf(gnu_get_libc_version(), "%d.%d", &major, &minor);
-        atomic_store(&known, major == 2 && minor < 41 ? 1 : 2);
+        int minor = aionif__glibc_minor();
+        atomic_store(&known, minor >= 0 && minor < 41 ? 1 : 2);
     }
     return atomic_load(&known) == 2;
 }

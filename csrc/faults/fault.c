@@ -33,10 +33,9 @@
 #include "faults/fstat.h"
 #include "faults/modules.h"
 #include "faults/unwind.h"
+#include "system/glibc.h"
 
 #include <errno.h>
-#include <gnu/libc-version.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -109,6 +108,9 @@ static void record_signal(struct aionif__thread *self, const struct aionif__invo
     failure->address = (uint64_t)(uintptr_t)info->si_addr;
     failure->has_registers = !failure->displaced;
     context_read(context, failure->registers);
+    uintptr_t sp = context_sp(context);
+    self->fault_sp = on_call_stack(invocation, sp) ? sp : 0;
+    self->fault_top = (uintptr_t)invocation->stack_top;
     if (info->si_signo == SIGABRT) { /* before the walk: a smashed stack ends the recording */
         aionif__abort_message(failure->reason, AIONIF_TEXT);
     }
@@ -343,9 +345,8 @@ static bool install_abort(void) {
 /* glibc before 2.36 raises a signal with all others blocked. Where it does not, a signal that comes as
  * the mask is restored was sent by someone else. */
 static bool libc_blocks_in_raise(void) {
-    char *end;
-    long major = strtol(gnu_get_libc_version(), &end, 10), minor = strtol(end + 1, NULL, 10);
-    return major == 2 && minor < 36;
+    int minor = aionif__glibc_minor();
+    return minor >= 0 && minor < 36;
 }
 
 const char *aionif__fault_start(void) {

@@ -2,7 +2,9 @@
  *
  * A crash in strlen, or in the comparator of qsort, has frames of libc on its stack and harms nobody;
  * one in malloc or under flockfile leaves a lock that the whole process needs. The frames don't tell
- * the two apart, so the locks are tried, the most dangerous first:
+ * the two apart. What can be given back is given back first: the lock of a heap that libc itself found
+ * corrupt (heap_lock.c), those of the dynamic linker (loader.c). Then the locks are tried, the most
+ * dangerous first:
  *
  *   the main heap's   The event loop allocates from it. If it is stuck, the program stops for good and
  *                     without a word, which is worse than the crash it was: a kernel timer ends the
@@ -10,8 +12,11 @@
  *                     starting one takes malloc.)
  *   the thread's own  Other arenas are this thread's alone; if its one is stuck, so is this function,
  *                     and the watchdog retires the thread.
- *   stdio's, ld.so's  Recursive: their owner would not notice, so another thread takes them, for a
- *                     bounded time.
+ *   ld.so's           They know their owner. Who holds one still had left the loader's lists half
+ *                     changed, and the process ends: each thread that loads something would hang.
+ *                     Where they were not found, another thread takes them, for a bounded time.
+ *   stdio's           The list of open files; its lock is recursive, so that its owner would not notice:
+ *                     another thread takes it, likewise.
  *
  * The lock of a standard stream is known to be ours by its owner field, and the owner is still here:
  * it simply unlocks it, after every crash: the code between flockfile and funlockfile need not be
@@ -23,7 +28,11 @@
 #endif
 #include "faults/lock_check.h"
 
+#include "faults/arenas.h"
 #include "faults/fault.h"
+#include "faults/heap_lock.h"
+#include "faults/heap_said.h"
+#include "faults/loader.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -79,12 +88,13 @@ bool aionif__release_standard_streams(void) {
 }
 
 /* The option does not exist, but whatever the option, mallopt takes the main heap's lock. */
-static bool use_main_heap(void) {
+static bool use_main_heap(struct aionif__thread *self) {
+    (void)self;
     mallopt(INT_MIN, 0);
     return true;
 }
 
-static bool prove_in_time(struct aionif__thread *self, bool (*proof)(void)) {
+static bool prove_in_time(struct aionif__thread *self, bool (*proof)(struct aionif__thread *)) {
     int timer, sig = self->failure.signal ? self->failure.signal : SIGABRT;
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
                              .sigev_signo = aionif__fault_abort_signal(),
@@ -102,7 +112,7 @@ static bool prove_in_time(struct aionif__thread *self, bool (*proof)(void)) {
     if (timed) {
         syscall(SYS_timer_settime, timer, 0, &looks, NULL);
     }
-    bool proved = proof();
+    bool proved = proof(self);
     self->proving = 0;
     if (timed) {
         syscall(SYS_timer_delete, timer);
@@ -118,10 +128,12 @@ static void *try_locks(void *argument) {
     if (file) {
         fclose(file);
     }
-    dl_iterate_phdr(look_at_nothing, NULL);
-    void *program = dlopen(NULL, RTLD_LAZY);
-    if (program) {
-        dlclose(program);
+    if (!aionif__loader_is_known()) { /* else it has been asked who holds them */
+        dl_iterate_phdr(look_at_nothing, NULL);
+        void *program = dlopen(NULL, RTLD_LAZY);
+        if (program) {
+            dlclose(program);
+        }
     }
     atomic_store(&probe->answered, 1);
     syscall(SYS_futex, &probe->answered, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -145,19 +157,35 @@ static bool await_answer(const struct aionif__thread *self, struct probe *probe)
 }
 
 /* Sizes that tcache and the fast bins don't serve, and one that gets a mapping of its own. */
-static bool use_malloc(void) {
+static void use_malloc(void *unused) {
     static const size_t sizes[] = {2000, 5000, 40000, 300000};
     void *volatile blocks[sizeof sizes / sizeof sizes[0]];
+    (void)unused;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         blocks[i] = malloc(sizes[i]);
     }
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         free(blocks[i]);
     }
-    return true;
 }
 
-static bool use_heaps(void) { return use_main_heap() && use_malloc(); }
+/* What allocates is done as a call: from a corrupt heap it may crash again, perhaps with a lock held. */
+static bool guarded(struct aionif__thread *self, void (*function)(void *), void *argument) {
+    struct aionif_failure kept = self->failure;
+    int traits = self->traits;
+    bool returned = aionif__thread_try(self, function, argument);
+    if (!returned) {
+        self->heap_doubted = true;
+        aionif__heap_give_back(self);
+    }
+    self->failure = kept;
+    self->traits = traits;
+    return returned;
+}
+
+static bool use_heaps(struct aionif__thread *self) {
+    return use_main_heap(self) && guarded(self, use_malloc, NULL);
+}
 
 static bool start(struct probe *probe) {
     pthread_attr_t attributes;
@@ -183,13 +211,38 @@ static bool ask(const struct aionif__thread *self, struct probe *probe) {
     return true;
 }
 
-static bool prove_the_rest(const struct aionif__thread *self) {
+struct rest {
+    const struct aionif__thread *self;
+    bool proved;
+};
+
+static void prove_rest(void *opaque) {
+    struct rest *rest = opaque;
     struct probe *probe = calloc(1, sizeof *probe);
     if (!probe || !aionif__stack_map(&probe->stack, PROBE_STACK, PROBE_GUARD)) {
         free(probe);
-        return true; /* neither does a lack of memory */
+        rest->proved = true; /* neither does a lack of memory */
+    } else {
+        rest->proved = ask(rest->self, probe);
     }
-    return ask(self, probe);
+}
+
+static bool prove_the_rest(struct aionif__thread *self) {
+    struct rest rest = {.self = self};
+    if (aionif__loader_holds(self)) {
+        static const char last_words[] =
+            "aionif: a native call crashed while it held the lock of the "
+            "dynamic linker; the process ends with its signal\n";
+        ssize_t written = write(STDERR_FILENO, last_words, sizeof last_words - 1);
+        (void)written;
+        aionif__fault_die(self->failure.signal ? self->failure.signal : SIGABRT);
+    }
+    return guarded(self, prove_rest, &rest) && rest.proved;
+}
+
+static void find_arenas(void *unused) {
+    (void)unused;
+    aionif__arenas_start();
 }
 
 static _Atomic int undecided; /* workers that prove themselves now */
@@ -197,19 +250,33 @@ static _Atomic bool failed;   /* one was set aside with a lock that fork() needs
 
 void aionif__lock_check_failed(void) { atomic_store(&failed, true); }
 
-bool aionif__check_worker_locks(struct aionif__thread *self) {
+/* A heap that was found corrupt is left to itself while there are others to be had. */
+enum aionif__verdict aionif__check_worker_locks(struct aionif__thread *self) {
     atomic_fetch_add(&undecided, 1);
+    self->heap_doubted |= aionif__heap_is_corrupt(self);
+    bool leaves = self->heap_doubted && aionif__arenas_to_spare();
+    bool given_back = aionif__heap_give_back(self);
     prove_in_time(self, use_main_heap);
-    bool proved = use_malloc() && prove_the_rest(self);
+    bool proved =
+        ((given_back && leaves) || guarded(self, use_malloc, NULL)) && prove_the_rest(self);
+    if (!proved) {
+        prove_in_time(self, use_main_heap); /* what was tried may have left that one locked */
+    }
     atomic_fetch_sub(&undecided, 1);
-    return proved;
+    leaves |= self->loader_doubted;
+    return !proved ? AIONIF__LOCK_HELD : leaves ? AIONIF__THREAD_DOUBTED : AIONIF__UNHARMED;
 }
 
-/* There is no other thread to go on in: what would retire a worker ends the process. */
+/* There is no other thread to go on in: what would retire a worker ends the process. Until now this may
+ * have been the only thread there was, and malloc without locks; the probe changes that. */
 void aionif__check_inline_locks(struct aionif__thread *self) {
-    if (!prove_in_time(self, use_heaps) || !prove_the_rest(self)) {
+    atomic_fetch_add(&undecided, 1);
+    aionif__heap_give_back(self);
+    if (!prove_in_time(self, use_heaps) || !guarded(self, find_arenas, NULL) ||
+        !prove_the_rest(self)) {
         aionif__fault_die(self->failure.signal ? self->failure.signal : SIGABRT);
     }
+    atomic_fetch_sub(&undecided, 1);
 }
 
 /* fork() takes every heap's lock and holds it until it has them all: with one that is stuck it would

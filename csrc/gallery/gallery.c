@@ -226,18 +226,16 @@ SPECIMEN void gallery_stdio_locked(void) {
 }
 
 /*
- * For a block too large for the thread cache, free() takes the arena's lock before it looks for a
- * double free, and aborts from there. The first free() wipes the flag that tells a thread's arena
- * from the main one; without it back, the second would lock the main arena, and with that the
- * process. glibc takes no lock at all while there is one thread.
+ * For a block too large for the thread cache, free() takes the heap's lock before it looks for the
+ * block in front, which is said to be free and a terabyte long. glibc takes no lock at all while there
+ * is one thread.
  */
 SPECIMEN void gallery_malloc_locked(void) {
-    enum { non_main_arena = 4 };
+    enum { in_use_before = 1 };
     char *block = malloc(8192);
-    volatile size_t *head = OPAQUE(block - sizeof(size_t));
-    size_t arena = *head & non_main_arena;
-    free(OPAQUE(block));
-    *head |= arena;
+    volatile size_t *head = OPAQUE(block - 2 * sizeof(size_t));
+    head[0] = (size_t)1 << 40;
+    head[1] &= ~(size_t)in_use_before;
     free(OPAQUE(block));
 }
 

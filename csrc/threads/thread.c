@@ -102,7 +102,9 @@ static uintptr_t free_top(const struct aionif__thread *self) {
     return (nested ? here - 256 : self->stack.top - HEADROOM) & ~(uintptr_t)63;
 }
 
-int aionif__thread_run(struct aionif__thread *self, struct aionif__invocation *invocation) {
+/* Not inlined: free_top() goes by this function's frame, below which no variable of a caller may lie. */
+__attribute__((noinline)) int aionif__thread_run(struct aionif__thread *self,
+                                                 struct aionif__invocation *invocation) {
     struct aionif__invocation *outer = self->armed;
     invocation->stack_top = (void *)free_top(self);
     invocation->stack_low = self->stack.low;

@@ -45,6 +45,9 @@ struct aionif__thread {
     struct aionif__result result;  /* what the thunk is to return with */
     struct aionif_failure failure; /* what the handler recorded last */
     int traits;                    /* enum aionif__traits of it */
+    uintptr_t fault_sp, fault_top; /* the part of the stack its call had used; sp 0: not known */
+    bool loader_doubted;           /* a call left dlopen() half way */
+    bool heap_doubted;             /* a call found its heap corrupt: libc must not tidy it up */
     volatile int proving;    /* the signal to die of, if a proof (lock_check.c) takes too long */
     volatile int looks_left; /* of the timer of that proof, until it does */
 };

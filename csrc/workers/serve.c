@@ -15,6 +15,8 @@
 
 #include "faults/exits.h"
 #include "faults/fault.h"
+#include "faults/heap_said.h"
+#include "faults/loader.h"
 #include "faults/lock_check.h"
 #include "faults/unwind.h"
 #include "lanes/events.h"
@@ -62,32 +64,17 @@ void aionif__note_unfiltered(struct aionif_pool *pool, const struct aionif__work
     }
 }
 
-/* By the stack, or by what libc said: newer ones leave free() by a jump before they abort, and with it
- * its frame. The words are those of glibc's malloc, of each release that was looked at. */
-static bool heap_is_corrupt(const struct aionif__thread *self) {
-    static const char *const words[] = {
-        "free(): ",           "malloc(): ",          "realloc(): ",
-        "malloc_consolidate", "munmap_chunk(): ",    "mremap_chunk(): ",
-        "double free or cor", "corrupted size vs. ", "corrupted double-linked list",
-        "invalid fastbin",    "break adjusted to f", "tcache_thread_shutdown(): ",
-    };
-    bool said = false;
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        said |= strncmp(self->failure.reason, words[i], strlen(words[i])) == 0;
-    }
-    return self->failure.signal == SIGABRT && (said || (self->traits & AIONIF__IN_HEAP));
-}
-
 void aionif__note_taint(struct aionif__thread *self) {
     const struct aionif_failure *failure = &self->failure;
     int taint = 0;
-    if (heap_is_corrupt(self)) {
+    if (aionif__heap_is_corrupt(self)) {
         taint |= AIONIF_TAINT_HEAP;
     }
     if (failure->kind == AIONIF_EXIT && (self->traits & AIONIF__IN_EXIT)) {
         taint |= AIONIF_TAINT_EXIT;
     }
-    if (aionif__release_standard_streams()) {
+    self->loader_doubted |= self->is_worker && aionif__loader_give_back(self);
+    if (aionif__release_standard_streams() || self->loader_doubted) {
         taint |= AIONIF_TAINT_LOCK;
     }
     self->failure.taint = taint;
@@ -182,8 +169,13 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
 /* The watchdog may have given up on the proof meanwhile: then `health` says RETIRED already. */
 static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
     uint32_t proving = AIONIF__CHECKING;
-    uint32_t verdict = aionif__check_worker_locks(self) ? AIONIF__SERVING : AIONIF__RETIRED;
-    atomic_compare_exchange_strong(&lane->health, &proving, verdict);
+    static const uint32_t health[] = {
+        [AIONIF__UNHARMED] = AIONIF__SERVING,
+        [AIONIF__THREAD_DOUBTED] = AIONIF__LEAVING,
+        [AIONIF__LOCK_HELD] = AIONIF__RETIRED,
+    };
+    enum aionif__verdict verdict = aionif__check_worker_locks(self);
+    atomic_compare_exchange_strong(&lane->health, &proving, health[verdict]);
 }
 
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self,

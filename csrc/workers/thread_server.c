@@ -22,6 +22,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Room for the loop, for dlopen of the C++ helper, and for large thread-local storage. */
 enum { THREAD_STACK = 512 * 1024, THREAD_GUARD = 64 * 1024 };
@@ -37,6 +39,15 @@ struct served {
     int64_t checking_since_ns; /* without progress */
     uint32_t progress_seen;
 };
+
+/* A thread that returns has libc give back what its caches hold to a heap that is corrupt: that could
+ * abort where no call is left to fail. The kernel tells the thread that joins, and the heap stays the
+ * ended thread's: libc gives it to no other while it may make new ones. */
+static _Noreturn void end_at_once(void) {
+    for (;;) {
+        syscall(SYS_exit, 0);
+    }
+}
 
 static void *thread_main(void *argument) {
     struct aionif__worker *worker = argument;
@@ -59,7 +70,11 @@ static void *thread_main(void *argument) {
     if (entered) {
         aionif__thread_leave(self);
     }
+    bool heap_doubted = self->heap_doubted;
     atomic_store(&lane->health, AIONIF__GONE);
+    if (heap_doubted) {
+        end_at_once();
+    }
     return NULL;
 }
 
