@@ -52,6 +52,7 @@ class NifPolicy:
     thread_safe: False for a library whose functions must not run at the same time.
     stack_size: bytes of the stack a call runs on.
     guard_size: bytes of inaccessible memory below it. A frame larger than this can jump over it.
+        Where `ulimit -v` limits address space it is 8 MiB at the most.
     measure_stack: keep the high-water mark of stack use in `statistics()`. Costs some
         microseconds a call.
     contain_exit: turn `exit()` and `_exit()` inside a call into NifExit.
@@ -91,7 +92,7 @@ class NifPolicy:
     on_cancel: EndingPolicy = "abort"
     thread_safe: bool = True
     stack_size: int = _MIB
-    guard_size: int = 8 * _MIB
+    guard_size: int = 128 * _MIB
     measure_stack: bool = False
     contain_exit: bool = True
     deny_syscalls: tuple[str, ...] = ()

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { INLINE_STACK = 1 << 20, INLINE_GUARD = 8 << 20 };
+enum { INLINE_STACK = 1 << 20, INLINE_GUARD = 128 << 20 };
 
 static void settle_failure(struct aionif__thread *self, const struct aionif__invocation *invocation,
                            int ending) {
