@@ -18,6 +18,8 @@
 #include "faults/lock_check.h"
 #include "faults/unwind.h"
 #include "lanes/events.h"
+#include "threads/quarantine.h"
+#include "workers/leftovers.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -47,6 +49,7 @@ bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane
     self->control = &lane->control;
     self->contains_exit = settings->contain_exit;
     open_signals(self, blocked);
+    aionif__leftovers_enter(settings->name);
     return true;
 }
 
@@ -138,13 +141,15 @@ static void fail(struct aionif__thread *self, struct aionif__lane *lane,
     }
     if (around) {
         around->describe(self, record);
+    } else if (ending != AIONIF__THREW && ending != AIONIF__UNWOUND) {
+        aionif__stack_exchange(&self->stack);
     }
     record->kind = self->failure.kind;
     record->failure = self->failure;
 }
 
-static void run(struct aionif__thread *self, struct aionif__lane *lane,
-                struct aionif__record *record, const struct aionif__around *around) {
+static int run(struct aionif__thread *self, struct aionif__lane *lane,
+               struct aionif__record *record, const struct aionif__around *around) {
     struct aionif__invocation invocation = {
         .function = record->function,
         .words = record->words,
@@ -168,7 +173,7 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
     }
     record->ended_ns = aionif__now_ns();
     if (around) {
-        around->done(self);
+        ending = around->done(self, ending);
     }
     if (record->measure_stack) {
         record->stack_used = aionif__stack_used(&self->stack);
@@ -176,7 +181,11 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
     if (ending != AIONIF__RETURNED) {
         fail(self, lane, record, &invocation, ending, around);
     }
+    if (aionif__leftovers_cancelled() && atomic_load(&lane->health) == AIONIF__SERVING) {
+        atomic_store(&lane->health, AIONIF__LEAVING);
+    }
     aionif__lane_publish(lane, record);
+    return ending;
 }
 
 /* The watchdog may have given up on the proof meanwhile: then `health` says RETIRED already. */
@@ -186,12 +195,23 @@ static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
     atomic_compare_exchange_strong(&lane->health, &proving, verdict);
 }
 
+/* Before the next call: `health` says that no lock is held. */
+static void clean(struct aionif__lane *lane) {
+    uint32_t serving = AIONIF__SERVING;
+    if (atomic_load(&lane->health) == AIONIF__SERVING && !aionif__leftovers_clean()) {
+        atomic_compare_exchange_strong(&lane->health, &serving, AIONIF__LEAVING);
+    }
+}
+
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self,
                    const struct aionif__around *around) {
     for (struct aionif__record *record; (record = aionif__lane_claim(lane));) {
-        run(self, lane, record, around);
+        int ending = run(self, lane, record, around);
         if (atomic_load(&lane->health) == AIONIF__CHECKING) {
             prove(lane, self);
+        }
+        if (ending != AIONIF__RETURNED && ending != AIONIF__THREW) {
+            clean(lane);
         }
         while (atomic_load(&lane->health) == AIONIF__RETIRED) {
             pause();
