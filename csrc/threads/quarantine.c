@@ -5,29 +5,35 @@
 
 #include <pthread.h>
 
-enum { RESTING = 16 };
+enum { RESTING = 8 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct aionif__stack resting[RESTING];
-static unsigned next; /* the oldest, once all places are taken */
+static unsigned next; /* the oldest */
 
 static bool same_shape(const struct aionif__stack *one, const struct aionif__stack *other) {
     return one->top - one->low == other->top - other->low &&
            one->low - one->guard_low == other->low - other->guard_low;
 }
 
+static bool make(struct aionif__stack *place, const struct aionif__stack *like) {
+    if (place->low && same_shape(place, like)) {
+        return true;
+    }
+    aionif__stack_unmap(place);
+    return aionif__stack_map(place, like->top - like->low, like->low - like->guard_low);
+}
+
+/* All places are filled at once: a process that has seen one crash holds no more after others. */
 void aionif__stack_exchange(struct aionif__stack *stack) {
     pthread_mutex_lock(&lock);
-    struct aionif__stack *place = &resting[next];
-    struct aionif__stack fresh = *place;
-    bool has = fresh.low != 0;
-    if (has && !same_shape(&fresh, stack)) {
-        aionif__stack_unmap(&fresh);
-        *place = fresh;
-        has = false;
+    bool made = true;
+    for (unsigned i = 0; made && i < RESTING && !resting[i].low; i++) {
+        made = make(&resting[i], stack);
     }
-    if (has || aionif__stack_map(&fresh, stack->top - stack->low, stack->low - stack->guard_low)) {
-        *place = *stack;
+    if (make(&resting[next], stack)) {
+        struct aionif__stack fresh = resting[next];
+        resting[next] = *stack;
         *stack = fresh;
         next = (next + 1) % RESTING;
     }

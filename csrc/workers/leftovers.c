@@ -1,8 +1,9 @@
 /* Cancellation, the thread's name, its credentials, and what C++ knows of exceptions in progress.
  *
- * A worker can't be cancelled: pthread_cancel would have it vanish at the next cancellation point, with
- * its lane. What comes meanwhile stays pending, for ever; a later call that allows cancellation would
- * die of it, so a worker that has one pending ends by itself and another takes its place. POSIX has no
+ * A worker can be cancelled in its calls alone, where the unwinding stops at the base of the call. In its
+ * loop pthread_cancel would have it vanish at the next cancellation point, with its lane. What comes
+ * meanwhile, or in a call that has no such point, stays pending, and a later call would die of it: so a
+ * worker that has one pending ends by itself and another takes its place. POSIX has no
  * way to ask, short of letting it happen. So a thread of ours that has nothing to lose cancels itself
  * and looks which bits of its own pthread struct are set by that. Where they are not in one word, pending
  * ones are not seen; and a worker process, which starts no thread, does not look.
@@ -40,7 +41,6 @@ static uint32_t cancelled_bits; /* 0: not known */
 static size_t cancelled_word;
 
 static _Thread_local const volatile uint32_t *cancellation; /* of this thread; NULL: not known */
-static _Thread_local uint32_t usual_cancellation;
 static _Thread_local const char *own_name;
 static _Thread_local struct identity own_identity;
 
@@ -104,16 +104,20 @@ void aionif__leftovers_enter(const char *name) {
     forbid_cancellation();
     if (cancelled_bits) {
         cancellation = (const volatile uint32_t *)pthread_self() + cancelled_word;
-        usual_cancellation = *cancellation;
+    }
+}
+
+static bool is_cancelled(void) { return cancellation && (*cancellation & cancelled_bits); }
+
+void aionif__leftovers_allow(void) {
+    if (!is_cancelled()) {
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
     }
 }
 
 bool aionif__leftovers_cancelled(void) {
-    if (cancellation && *cancellation == usual_cancellation) {
-        return false;
-    }
-    forbid_cancellation(); /* this call may have allowed it */
-    return cancellation && (*cancellation & cancelled_bits);
+    forbid_cancellation(); /* this call may have made it asynchronous */
+    return is_cancelled();
 }
 
 static void forget_exceptions(const char *runtime) {

@@ -167,10 +167,12 @@ static int run(struct aionif__thread *self, struct aionif__lane *lane,
     record->started_ns = aionif__now_ns();
     int ending = AIONIF__RETURNED;
     if (!around || around->prepare(self, record, &invocation, &ending)) {
+        aionif__leftovers_allow();
         errno = record->error_number;
         ending = aionif__thread_run(self, &invocation);
         record->error_number = errno;
     }
+    bool cancelled = aionif__leftovers_cancelled();
     record->ended_ns = aionif__now_ns();
     if (around) {
         ending = around->done(self, ending);
@@ -181,7 +183,7 @@ static int run(struct aionif__thread *self, struct aionif__lane *lane,
     if (ending != AIONIF__RETURNED) {
         fail(self, lane, record, &invocation, ending, around);
     }
-    if (aionif__leftovers_cancelled() && atomic_load(&lane->health) == AIONIF__SERVING) {
+    if (cancelled && atomic_load(&lane->health) == AIONIF__SERVING) {
         atomic_store(&lane->health, AIONIF__LEAVING);
     }
     aionif__lane_publish(lane, record);

@@ -28,7 +28,7 @@ def _say(text: str) -> None:
     print(text)
 
 
-LINES = {
+LINES: dict[str, tuple[list[tuple[str, Any]], str]] = {
     "five of puts": ([("puts", b"line")] * 5, "line\n" * 5),
     "of a Python callable": ([("say", "line")] * 3, "line\n" * 3),
     "of both": ([("say", "one"), ("puts", b"two"), ("say", "three")], "one\ntwo\nthree\n"),
