@@ -96,6 +96,7 @@ enum aionif_core_event_kind {
     AIONIF_CORE_ZYGOTE_WANTED = 10,
     AIONIF_CORE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
     AIONIF_CORE_SLOW = 12,     /* detail: how long a call ran, in ms */
+    AIONIF_CORE_UNENDED = 13,  /* the thread of a worker that was stopped does not end */
 };
 
 enum aionif_taint {
@@ -219,12 +220,12 @@ struct aionif_pool_settings {
     char name[12];
     /* Of the process tier. */
     uint32_t is_process;
-    uint32_t zygote;         /* number of the one that starts its workers */
-    uint32_t fresh;          /* each worker has a zygote of its own */
-    int32_t setup, out;      /* descriptors: what workers are to do before they serve, their stdout */
-    uint32_t max_calls;      /* of one worker, which is then replaced; 0: no limit */
-    uint32_t one_call;       /* as `max_calls` of 1, but that a session keeps its worker */
-    uint64_t cpu_limit_ns;   /* of one call; 0: none. Looked at every 10 ms */
+    uint32_t zygote;       /* number of the one that starts its workers */
+    uint32_t fresh;        /* each worker has a zygote of its own */
+    int32_t setup, out;    /* descriptors: what workers are to do before they serve, their stdout */
+    uint32_t max_calls;    /* of one worker, which is then replaced; 0: no limit */
+    uint32_t one_call;     /* as `max_calls` of 1, but that a session keeps its worker */
+    uint64_t cpu_limit_ns; /* of one call; 0: none. Looked at every 10 ms */
     uint64_t resident_limit; /* bytes; 0: none. Likewise */
     uint64_t result_room;    /* bytes of a result that is too large for a block; 0: no limit */
     uint32_t has_address_limit;
@@ -247,7 +248,7 @@ int aionif_locate(uint64_t address, struct aionif_module *out); /* 0: no module 
 struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings);
 int aionif_pool_close(struct aionif_pool *pool, struct aionif_port *notify);
 void aionif_pool_end_calls(struct aionif_pool *pool);
-void aionif_pool_stop(struct aionif_pool *pool);
+int aionif_pool_stop(struct aionif_pool *pool); /* how many threads do not end */
 void aionif_pool_statistics(struct aionif_pool *pool, struct aionif_statistics *out);
 
 struct aionif_strand *aionif_strand_open(int is_session);

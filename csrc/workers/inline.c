@@ -11,6 +11,7 @@
 #include "faults/lock_check.h"
 #include "lanes/alarm.h"
 #include "lanes/ending.h"
+#include "threads/quarantine.h"
 #include "workers/serve.h"
 #include "workers/watchdog.h"
 
@@ -41,6 +42,9 @@ static void settle_failure(struct aionif__thread *self, const struct aionif__inv
         if (!self->armed) { /* else the frames of an outer call are on it */
             aionif__stack_clear(&self->stack);
         }
+    }
+    if (!self->armed && (ending == AIONIF__FAULTED || ending == AIONIF__ABORTED)) {
+        aionif__stack_exchange(&self->stack);
     }
 }
 
