@@ -59,8 +59,8 @@ class NifPolicy:
     deny_syscalls: names of system calls that end a call with NifSyscallDenied.
     abort_attempts: how often, a millisecond apart, a call is tried for a safe place to stop it
         before its thread is abandoned.
-    max_lost_threads: threads that may be abandoned, or retired after a crash that left a lock
-        held, before further calls are refused.
+    max_lost_threads: threads that may be lost at one time, abandoned or retired after a crash that
+        left a lock held, before further calls are refused. One that ends later counts no more.
     spin: seconds that an idle worker stays awake when calls come that close together.
     watch: a call that usually takes no longer than so many seconds may be watched by its
         submitter instead of suspending the task. 0 turns it off.
@@ -97,7 +97,7 @@ class NifPolicy:
     contain_exit: bool = True
     deny_syscalls: tuple[str, ...] = ()
     abort_attempts: int = 50
-    max_lost_threads: int = 16
+    max_lost_threads: int = 256
     spin: float = 50e-6
     watch: float = 10e-6
     wake: float = 60e-6
