@@ -14,6 +14,7 @@ import structlog
 from aionif import load, log
 from aionif.loops.port import orphans
 from aionif.telemetry import attach, detach, failures
+from aionif.telemetry.throttle import Throttle
 from tests import support
 from tests.support import breaking
 
@@ -138,5 +139,5 @@ def breaker_events() -> Iterator[list[tuple[str, dict[str, Any]]]]:
 @pytest.fixture(autouse=True)
 def _failures_are_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures of one test are not counted towards the limit of the next one's log."""
-    told = failures.Throttle(lambda event, fields: log.warn(event, **fields))
+    told = Throttle(lambda event, fields: log.warn(event, **fields))
     monkeypatch.setattr(failures, "_throttle", told)
