@@ -61,9 +61,10 @@ def print_lines(kind: str, most: str) -> None:
 
 def test_what_an_initializer_prints_arrives_once_for_each_worker() -> None:
     ended = run_child(print_at_start, PYTHONUNBUFFERED="")
-    begun = ended.stdout.count("begun\n")
-    assert (ended.returncode, ended.stdout) == (0, "begun\n" * begun + "line\nline\n"), ended.stderr
-    assert 1 <= begun <= 2  # one stands ready to take its place
+    first, *others = ended.stdout.splitlines()
+    assert (ended.returncode, first) == (0, "begun"), ended.stderr
+    # One that stands ready to take its place begins at any time.
+    assert sorted(others) in (["line", "line"], ["begun", "line", "line"])
 
 
 def print_at_start() -> None:
