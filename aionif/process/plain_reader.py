@@ -4,7 +4,7 @@ Nothing is made here but exact built-in types and arrays of numbers. There is a 
 from which what a value needs is taken before it is made; no count or length is believed that goes
 beyond the bytes that there are. Nothing that is called recurses deeper than `DEEPEST`. Time is in
 proportion to the budget: what could take more, keys that hash alike, has a budget of its own. No
-single step is long, and there are pauses between them, so an event loop goes on meanwhile.
+single step is long, so other threads run meanwhile.
 
 The bytes must be this process's own: whoever wrote them must not be able to change them any more.
 """
@@ -15,8 +15,7 @@ import json
 import struct
 from functools import partial
 from itertools import islice
-from time import sleep
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from aionif.process.plain import (
     AT_ONCE,
@@ -49,8 +48,6 @@ _OF_JSON = 24  # for each byte
 _OF_CONTAINER = 128  # so that there are not so many that the garbage collector takes long
 _SLACK = 1 << 12  # that no budget is too small for
 _MOST_WORK = 1 << 26  # comparisons of keys that hash alike
-_UNTIL_PAUSE = 1 << 16  # bytes for small things: some hundreds of them, which take a millisecond
-_PAUSE = 1e-4  # seconds; a thread that waits for the interpreter would not be woken by less
 
 _READ, _FIRST_CONTAINER, _LAST_CONTAINER = Tag.NUMBER, Tag.TUPLE, Tag.FROZENSET
 _CONSTANTS = (None, False, True)
@@ -124,7 +121,6 @@ class _Decoder:
         items: list[Any] = []
         build: Any = tuple
         left = 1
-        mark = self.mark(room)
         while True:
             tag = data[at]
             at += 1
@@ -153,8 +149,8 @@ class _Decoder:
                 at, count = self.many(tag, at, items, left)
                 left -= count - 1
             left -= 1
-            if room < mark or len(outer) > DEEPEST:
-                mark = self.pause(room, len(outer))
+            if room < 0 or len(outer) > DEEPEST:
+                self.refuse(len(outer))
             while not left:
                 if not outer:
                     return self.end(at, items[0])
@@ -163,18 +159,10 @@ class _Decoder:
                 items.append(value)
                 left -= 1
 
-    def mark(self, room: int) -> int:
-        """Return at which room there is to be a pause; who may not import is on the event loop."""
-        return max(room - _UNTIL_PAUSE, 0) if self.may_import else 0
-
-    def pause(self, room: int, depth: int) -> int:
-        """Let others run, who would wait for 5 ms otherwise; or refuse to go on."""
+    def refuse(self, depth: int) -> NoReturn:
         if depth > DEEPEST:
             raise PlainError("data that is nested too deep")
-        if room < 0:
-            raise BudgetError
-        sleep(_PAUSE)
-        return self.mark(room)
+        raise BudgetError
 
     def open(self, tag: int, at: int) -> tuple[Any, int, int]:
         """Return what makes a container, one more than its values, and where they begin."""
