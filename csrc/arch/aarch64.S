@@ -185,6 +185,14 @@ aionif__invoke_leave:
     .cfi_endproc
     .size aionif__invoke_leave, . - aionif__invoke_leave
 
+    /* Never arrived at: no return address is replaced on this processor. */
+    .globl aionif__stop_landing
+    .hidden aionif__stop_landing
+    .type aionif__stop_landing, %function
+aionif__stop_landing:
+    brk #0
+    .size aionif__stop_landing, . - aionif__stop_landing
+
     /* exit_group by an instruction of our own: the filter of exits.c knows libc's and traps it. */
     .globl aionif__exit_group
     .hidden aionif__exit_group

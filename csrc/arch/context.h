@@ -3,6 +3,7 @@
  * context_read          pc, sp and the named registers, for the report
  * context_resume        make sigreturn arrive at aionif__invoke_exit with the invocation's stack
  * context_pop_call      undo the call that jumped to an address which holds no code
+ * context_interrupt     let the system call that the signal came in the way of fail with EINTR
  * context_raised_self   did the interrupted thread itself just send `sig` to itself (raise, abort)?
  * context_syscall_*     the arguments and result of the system call that seccomp trapped */
 #ifndef AIONIF_ARCH_CONTEXT_H

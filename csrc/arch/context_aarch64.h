@@ -71,6 +71,9 @@ static inline void context_pop_call(ucontext_t *context) {
     context->uc_mcontext.pc = context->uc_mcontext.regs[30];
 }
 
+/* Only for calls that are stopped where the runtime returns, which is not done here. */
+static inline void context_interrupt(ucontext_t *context) { (void)context; }
+
 /* tgkill(pid, tid, sig) has just returned 0 here, or, where libc may block signals meanwhile, the
  * rt_sigprocmask(SIG_SETMASK) that follows it. The pc is libc's: its bytes can be read. The
  * first argument is overwritten by the result; the number of the call is kept. */

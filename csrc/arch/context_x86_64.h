@@ -1,6 +1,7 @@
 #ifndef AIONIF_ARCH_CONTEXT_X86_64_H
 #define AIONIF_ARCH_CONTEXT_X86_64_H
 
+#include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -51,6 +52,30 @@ static inline void context_pop_call(ucontext_t *context) {
     uintptr_t sp = context_sp(context);
     context->uc_mcontext.gregs[REG_RIP] = *(greg_t *)sp;
     context->uc_mcontext.gregs[REG_RSP] = (greg_t)(sp + 8);
+}
+
+/* One that the kernel is going to restart looks just as one that is to be made now, so these are those
+ * that may wait for long, and of which nothing is lost when they are not made. The pc is libc's. */
+static inline void context_interrupt(ucontext_t *context) {
+    static const short waiting[] = {
+        SYS_read,  SYS_readv,  SYS_pread64, SYS_preadv,  SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg,
+        SYS_write, SYS_writev, SYS_sendto,  SYS_sendmsg, SYS_accept,   SYS_accept4, SYS_connect,
+        SYS_wait4, SYS_waitid, SYS_flock,   SYS_open,    SYS_openat,   SYS_futex};
+    greg_t *registers = context->uc_mcontext.gregs;
+    if (memcmp((const char *)context_pc(context), aionif__syscall_code, AIONIF__SYSCALL_BYTES) !=
+        0) {
+        return;
+    }
+    enum { FUTEX_COMMAND = 0x7f, WAIT = 0, WAIT_BITSET = 9 };
+    int operation = (int)registers[REG_RSI] & FUTEX_COMMAND;
+    for (size_t i = 0; i < sizeof waiting / sizeof waiting[0]; i++) {
+        if (registers[REG_RAX] == waiting[i] &&
+            (waiting[i] != SYS_futex || operation == WAIT || operation == WAIT_BITSET)) {
+            registers[REG_RAX] = -EINTR;
+            registers[REG_RIP] += AIONIF__SYSCALL_BYTES;
+            return;
+        }
+    }
 }
 
 /* tgkill(pid, tid, sig) has just returned 0 here, or, where libc may block signals meanwhile, the

@@ -47,6 +47,8 @@ AIONIF__OFFSET(exception, INVOCATION_EXCEPTION);
 int aionif__invoke(struct aionif__invocation *invocation);
 /* End the invocation from within, by code that runs on its stack. */
 _Noreturn void aionif__invoke_leave(struct aionif__invocation *invocation, int ending);
+/* Stands for a return address in a call that is to stop (faults/stop.c). */
+extern const char aionif__stop_landing[];
 extern const char aionif__invoke_exit[], aionif__invoke_landing[], aionif__invoke_end[];
 _Noreturn void aionif__exit_group(int status);
 void aionif_thunk(void);

@@ -187,6 +187,45 @@ aionif__invoke_leave:
     .cfi_endproc
     .size aionif__invoke_leave, . - aionif__invoke_leave
 
+    /* What a return address of the runtime is replaced by; stop.c says when. rsp and all registers but
+     * the results' are those of the code that was to be returned to. The frame ends the stack for
+     * unwinders; the nop is for those that look one byte before a return address. */
+    .globl aionif__stop_landing
+    .hidden aionif__stop_landing
+    .type aionif__stop_landing, @function
+    .p2align 4
+    .cfi_startproc
+    .cfi_personality 0x9b, DW.ref.aionif__stop_personality
+    .cfi_def_cfa %rsp, 0
+    .cfi_undefined %rip
+    nop
+aionif__stop_landing:
+    endbr64
+    pushq %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_offset %rbp, -8
+    movq %rsp, %rbp
+    .cfi_def_cfa_register %rbp
+    subq $48, %rsp
+    andq $-16, %rsp
+    movq %rax, 0(%rsp)
+    movq %rdx, 8(%rsp)
+    movups %xmm0, 16(%rsp)
+    movups %xmm1, 32(%rsp)
+    cld
+    call aionif__stop_landed
+    movq %rax, %r11
+    movq 0(%rsp), %rax
+    movq 8(%rsp), %rdx
+    movups 16(%rsp), %xmm0
+    movups 32(%rsp), %xmm1
+    movq %rbp, %rsp
+    popq %rbp
+    .cfi_def_cfa %rsp, 0
+    jmp *%r11
+    .cfi_endproc
+    .size aionif__stop_landing, . - aionif__stop_landing
+
     /* exit_group by an instruction of our own: the filter of exits.c knows libc's and traps it. */
     .globl aionif__exit_group
     .hidden aionif__exit_group
@@ -208,5 +247,14 @@ aionif__exit_group:
     .size DW.ref.aionif__personality, 8
 DW.ref.aionif__personality:
     .quad aionif__personality
+
+    .hidden DW.ref.aionif__stop_personality
+    .weak DW.ref.aionif__stop_personality
+    .section .data.rel.local.DW.ref.aionif__stop_personality, "awG", @progbits, DW.ref.aionif__stop_personality, comdat
+    .p2align 3
+    .type DW.ref.aionif__stop_personality, @object
+    .size DW.ref.aionif__stop_personality, 8
+DW.ref.aionif__stop_personality:
+    .quad aionif__stop_personality
 
     .section .note.GNU-stack, "", @progbits

@@ -78,6 +78,11 @@ static inline void aionif__arch_float_restore(const struct aionif__float_control
     }
 }
 
+/* Where the return address of a call lies whose caller has, or will have, its stack pointer at `sp`. */
+static inline uintptr_t *aionif__arch_return_slot(uintptr_t sp) {
+    return (uintptr_t *)(sp - sizeof(uintptr_t));
+}
+
 #define AIONIF__SHADOW_STACKS_OFF "glibc.cpu.x86_shstk=off"
 /* User shadow stacks (CET). */
 static inline bool aionif__arch_shadow_stacks(void) {

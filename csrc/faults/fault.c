@@ -11,7 +11,7 @@
  * the alternate stack is free again. siglongjmp would need a sigsetjmp before each call.
  *
  * A fault while a fault is recorded (a backtrace over a smashed stack, libc's message being unmapped)
- * ends the recording: the nested context is rewritten just the same, with what is known so far.
+ * ends that part of the recording (attempt.c).
  *
  * Rejected: asking for the current handlers on each call (a system call each). faulthandler and
  * others that come later are found by the watchdog; until then their handler runs first, and when it
@@ -22,12 +22,14 @@
 #include "faults/fault.h"
 
 #include "arch/context.h"
+#include "faults/attempt.h"
 #include "faults/chain.h"
 #include "faults/exits.h"
 #include "faults/fstat.h"
 #include "faults/interpreter.h"
 #include "faults/modules.h"
 #include "faults/ownership.h"
+#include "faults/stop.h"
 #include "faults/unwind.h"
 #include "system/glibc.h"
 
@@ -41,6 +43,10 @@ enum { FAULTS = sizeof faults / sizeof faults[0] };
 
 static int abort_signal;
 static void (*on_denial)(int);
+
+static void read_message(void *failure) {
+    aionif__abort_message(((struct aionif_failure *)failure)->reason, AIONIF_TEXT);
+}
 
 static void record_signal(struct aionif__thread *self, const struct aionif__invocation *invocation,
                           const siginfo_t *info, const ucontext_t *context) {
@@ -62,8 +68,8 @@ static void record_signal(struct aionif__thread *self, const struct aionif__invo
     context_read(context, failure->registers);
     self->fault_sp = on_stack ? sp : 0;
     self->fault_top = (uintptr_t)invocation->stack_top;
-    if (info->si_signo == SIGABRT) { /* before the walk: a smashed stack ends the recording */
-        aionif__abort_message(failure->reason, AIONIF_TEXT);
+    if (info->si_signo == SIGABRT) {
+        aionif__attempt(self, read_message, failure);
     }
 }
 
@@ -78,37 +84,41 @@ static bool jumped_astray(const struct aionif__invocation *invocation, const sig
            sp + sizeof(uintptr_t) <= (uintptr_t)invocation->stack_top;
 }
 
+struct reading {
+    struct aionif__thread *self;
+    const struct aionif__invocation *invocation;
+    uintptr_t pc, sp;
+};
+
+static void read_stack(void *argument) {
+    const struct reading *reading = argument;
+    struct aionif__thread *self = reading->self;
+    self->traits = aionif__backtrace(self, reading->invocation, reading->pc, reading->sp);
+}
+
 static void record_stack(struct aionif__thread *self, const struct aionif__invocation *invocation,
                          const siginfo_t *info, ucontext_t *context) {
     self->traits = AIONIF__UNKNOWN; /* what stands if the walk itself faults */
     if (!invocation->backtrace_limit) {
         return;
     }
+    aionif__stop_take_back(self);
     if (jumped_astray(invocation, info, context)) {
         context_pop_call(context);
     }
     bool displaced = self->failure.displaced;
-    self->traits = aionif__backtrace(self, invocation, displaced ? 0 : context_pc(context),
-                                     displaced ? invocation->stack_low : context_sp(context));
+    struct reading reading = {self, invocation, displaced ? 0 : context_pc(context),
+                              displaced ? invocation->stack_low : context_sp(context)};
+    aionif__attempt(self, read_stack, &reading);
 }
 
 static void resume(struct aionif__thread *self, struct aionif__invocation *invocation,
                    ucontext_t *context, int ending) {
-    self->recording = NULL;
     self->armed = NULL;
     context_resume(context, invocation, ending);
-    memcpy(&context->uc_sigmask, &self->signal_mask, sizeof self->signal_mask);
-}
-
-/* A fault from here on ends the recording, and is left for the base of the call as the first one would
- * have been. Its own context is the handler's, with nearly all signals blocked: a thread that keeps
- * no mask of its own (the inline tier's) must get back that of the call. */
-static void begin_recording(struct aionif__thread *self, struct aionif__invocation *invocation,
-                            const ucontext_t *context) {
-    if (!self->is_worker) {
-        memcpy(&self->signal_mask, &context->uc_sigmask, sizeof self->signal_mask);
+    if (self->is_worker) { /* another thread's, of the inline tier, is what the call made of it */
+        memcpy(&context->uc_sigmask, &self->signal_mask, sizeof self->signal_mask);
     }
-    self->recording = invocation;
 }
 
 /* exit_group and forbidden calls, trapped by exits.c. In a child that the call forked, and in a
@@ -158,6 +168,9 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
+    if (self) {
+        aionif__attempt_failed(self);
+    }
     if (aionif__fstat_answer(info, context)) {
         errno = error_number;
         return;
@@ -165,16 +178,12 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     if (is_sealed_off(info) && on_denial) {
         on_denial(info->si_syscall);
     }
-    if (self && self->recording && aionif__on_alternate_stack(self, context_sp(context))) {
-        resume(self, self->recording, context, AIONIF__FAULTED);
-    } else if (invocation && aionif__is_calls_fault(self, invocation, info, context)) {
+    if (invocation && aionif__is_calls_fault(self, invocation, info, context)) {
         record_signal(self, invocation, info, context);
         self->failure.error_number = error_number;
         int ending = ending_of(self, info, context);
         mcontext_t before = context->uc_mcontext; /* recording may undo a stray jump */
-        begin_recording(self, invocation, context);
         record_stack(self, invocation, info, context);
-        self->recording = NULL;
         if (!is_beyond_recovery(self)) {
             resume(self, invocation, context, ending);
         } else if (is_filtered(info)) {
@@ -203,9 +212,7 @@ static void die_if_proving(struct aionif__thread *self, const siginfo_t *info) {
     }
 }
 
-/* The watchdog asks; the call is left only where it holds no lock of the runtime for certain: the
- * whole backtrace is known and none of its frames is libc's or its kin's. Otherwise the watchdog asks
- * again a little later. */
+/* The watchdog asks. Where the call can't be stopped now, it asks again a little later. */
 static void on_abort(int sig, siginfo_t *info, void *opaque) {
     (void)sig;
     int error_number = errno;
@@ -216,24 +223,10 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
         atomic_fetch_add(&self->control->answers, 1);
     }
     die_if_proving(self, info);
-    uintptr_t pc = context_pc(context), sp = context_sp(context);
-    if (invocation && !self->recording && aionif__is_owner(info->si_pid) &&
-        aionif__is_owner(getpid()) &&
+    if (invocation && aionif__is_owner(info->si_pid) && aionif__is_owner(getpid()) &&
         atomic_load(&self->control->abort_ticket) == invocation->ticket &&
-        !aionif__interpreter_is_held() && aionif__on_call_stack(invocation, sp) &&
-        aionif__module_owner(pc) == AIONIF__USER) {
-        memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
-        self->failure.type_name[0] = self->failure.reason[0] = '\0';
-        self->failure.kind = AIONIF_ABORTED;
-        self->failure.thread = self->tid;
-        self->traits = AIONIF__UNKNOWN; /* what stands if the walk itself faults */
-        begin_recording(self, invocation, context);
-        int traits = aionif__backtrace(self, invocation, pc, sp);
-        self->recording = NULL;
-        if (traits == 0) {
-            self->traits = 0;
-            resume(self, invocation, context, AIONIF__ABORTED);
-        }
+        !aionif__interpreter_is_held() && aionif__on_call_stack(invocation, context_sp(context))) {
+        aionif__stop(self, invocation, context);
     }
     errno = error_number;
 }
@@ -321,7 +314,12 @@ const char *aionif__fault_start(void) {
 
 void aionif__fault_tell_denials(void (*told)(int)) { on_denial = told; }
 
-void aionif__fault_forked(void) { aionif__ownership_start(getpid(), libc_blocks_in_raise()); }
+void aionif__fault_forked(void) {
+    aionif__ownership_start(getpid(), libc_blocks_in_raise());
+    if (aionif__self) {
+        aionif__stop_take_back(aionif__self);
+    }
+}
 
 int aionif__fault_reclaim(void) {
     struct sigaction action = fault_action();

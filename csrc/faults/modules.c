@@ -32,6 +32,7 @@ struct table {
 };
 
 static struct table modules, heap_code, exit_code;
+static _Atomic uintptr_t python_low = UINTPTR_MAX, python_high; /* around all of its ranges */
 static const char *const *abort_message;
 
 static void add(struct table *table, uintptr_t low, uintptr_t high, enum aionif__owner owner) {
@@ -55,6 +56,11 @@ static const struct range *find(const struct table *table, uintptr_t address) {
         }
     }
     return NULL;
+}
+
+static void widen(uintptr_t low, uintptr_t high) {
+    python_low = low < python_low ? low : python_low;
+    python_high = high > python_high ? high : python_high;
 }
 
 static bool named(const char *path, const char *const *prefixes) {
@@ -99,6 +105,9 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
         if (header->p_type == PT_LOAD && (header->p_flags & PF_X)) {
             uintptr_t low = info->dlpi_addr + header->p_vaddr;
             add(&modules, low, low + header->p_memsz, owner);
+            if (owner == AIONIF__PYTHON) {
+                widen(low, low + header->p_memsz);
+            }
         }
     }
     return 0;
@@ -131,6 +140,16 @@ void aionif__modules_refresh(void) {
 enum aionif__owner aionif__module_owner(uintptr_t pc) {
     const struct range *range = find(&modules, pc);
     return range ? range->owner : AIONIF__USER;
+}
+
+bool aionif__names_python(uintptr_t low, uintptr_t high) {
+    uintptr_t first = python_low, size = python_high - first;
+    for (const uintptr_t *at = (const uintptr_t *)low; at < (const uintptr_t *)high; at++) {
+        if (*at - first < size && aionif__module_owner(*at) == AIONIF__PYTHON) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool aionif__is_heap_code(uintptr_t pc) { return find(&heap_code, pc) != NULL; }

@@ -32,6 +32,8 @@ struct walk {
     bool whole;        /* the walk reached the base */
     uintptr_t reached; /* what lies below has been walked */
     int traits;
+    bool in_runtime; /* the frame before this one was */
+    struct aionif__return way_out;
 };
 
 /* Names its caller's address as the kernel's table does: entry of the invoke thunk to its end. */
@@ -56,6 +58,16 @@ static bool on_stack(const struct walk *walk, uintptr_t address) {
            address <= (uintptr_t)walk->invocation->stack_top;
 }
 
+/* The frame at `ip` has called what the walk comes from, so its stack pointer is that one's CFA. */
+static void note_way_out(struct walk *walk, uintptr_t ip, bool is_runtime, uintptr_t sp) {
+    if (walk->in_runtime && !is_runtime) {
+        uintptr_t *slot = aionif__arch_return_slot(sp);
+        bool is_one = slot && on_stack(walk, (uintptr_t)slot) && *slot == ip;
+        walk->way_out = (struct aionif__return){.slot = is_one ? slot : NULL, .address = ip};
+    }
+    walk->in_runtime = is_runtime;
+}
+
 static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument) {
     struct walk *walk = argument;
     int exact = 0;
@@ -66,11 +78,13 @@ static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
         }
         walk->inside = true;
     }
+    int traits = is_base(ip) ? 0 : traits_of(exact ? ip : ip - 1);
+    note_way_out(walk, ip, traits & AIONIF__IN_RUNTIME, _Unwind_GetCFA(context));
     if (is_base(ip)) {
         walk->whole = true;
         return _URC_END_OF_STACK;
     }
-    walk->traits |= traits_of(exact ? ip : ip - 1);
+    walk->traits |= traits;
     walk->reached = _Unwind_GetCFA(context);
     struct aionif_failure *failure = walk->failure;
     if (failure && failure->frame_count < walk->invocation->backtrace_limit) {
@@ -83,14 +97,10 @@ static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
 /* Where the walk ended early, the words above are asked whether Python may be there: a false alarm
  * gives a crash back to whoever handled it before, a missed frame would orphan the GIL. */
 static bool may_hold_python(const struct aionif__invocation *invocation, uintptr_t sp) {
+    enum { LAST = sizeof(uintptr_t) - 1 };
     uintptr_t low = sp < invocation->stack_low ? invocation->stack_low : sp;
-    for (uintptr_t at = (low + 7) & ~(uintptr_t)7; at + 8 <= (uintptr_t)invocation->stack_top;
-         at += 8) {
-        if (aionif__module_owner(*(const uintptr_t *)at) == AIONIF__PYTHON) {
-            return true;
-        }
-    }
-    return false;
+    return aionif__names_python((low + LAST) & ~(uintptr_t)LAST,
+                                (uintptr_t)invocation->stack_top & ~(uintptr_t)LAST);
 }
 
 /* The words may be left over from an earlier call that entered Python. A stack that is sound, only
@@ -121,6 +131,16 @@ int aionif__backtrace(struct aionif__thread *self, const struct aionif__invocati
         walk.traits |= AIONIF__UNKNOWN | (holds_python(&walk, sp) ? AIONIF__IN_PYTHON : 0);
     }
     return walk.traits;
+}
+
+int aionif__find_way_out(struct aionif__thread *self, const struct aionif__invocation *invocation,
+                         uintptr_t pc, struct aionif__return *out) {
+    struct walk walk = {
+        .failure = &self->failure, .invocation = invocation, .pc = pc, .longest = INT_MAX};
+    _Unwind_Backtrace(step, &walk);
+    self->failure.complete = walk.whole;
+    *out = walk.way_out;
+    return walk.whole ? walk.traits : walk.traits | AIONIF__UNKNOWN;
 }
 
 static bool is_runtime(uint64_t return_address) {
@@ -181,6 +201,25 @@ _Unwind_Reason_Code aionif__personality(int version, _Unwind_Action actions,
     _Unwind_SetGR(context, __builtin_eh_return_data_regno(1),
                   forced ? AIONIF__UNWOUND : AIONIF__THREW);
     _Unwind_SetIP(context, (_Unwind_Ptr)aionif__invoke_landing);
+    return _URC_INSTALL_CONTEXT;
+}
+
+/* Of the frame that the landing stands for (stop.c): whatever is thrown through it, the call is over. */
+__attribute__((visibility("hidden"))) _Unwind_Reason_Code
+aionif__stop_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
+                         struct _Unwind_Exception *exception, struct _Unwind_Context *context);
+
+_Unwind_Reason_Code aionif__stop_personality(int version, _Unwind_Action actions,
+                                             _Unwind_Exception_Class class,
+                                             struct _Unwind_Exception *exception,
+                                             struct _Unwind_Context *context) {
+    (void)version;
+    (void)class;
+    (void)exception;
+    if (actions & _UA_SEARCH_PHASE) {
+        return _URC_HANDLER_FOUND;
+    }
+    _Unwind_SetIP(context, (_Unwind_Ptr)aionif__stop_landing);
     return _URC_INSTALL_CONTEXT;
 }
 

@@ -9,6 +9,11 @@
 int aionif__backtrace(struct aionif__thread *self, const struct aionif__invocation *invocation,
                       uintptr_t pc, uintptr_t sp);
 
+/* In a handler: the same, to the base however deep it is. And by which return address the runtime goes
+ * back to the call's own code for good: slot NULL where it is not there, or can't be found. */
+int aionif__find_way_out(struct aionif__thread *self, const struct aionif__invocation *invocation,
+                         uintptr_t pc, struct aionif__return *out);
+
 /* On the worker, after the unwind: what was thrown, as text, into self->failure. */
 void aionif__describe_panic(struct aionif__thread *self, void *exception);
 

@@ -26,12 +26,20 @@ struct aionif__control {
     _Atomic uint32_t answers;      /* how often the handler of that signal has run */
 };
 
+/* A return address on the stack of a call (stop.c). */
+struct aionif__return {
+    uintptr_t *slot;
+    uintptr_t address; /* what it holds, or held */
+    uint64_t ticket;   /* the call's */
+};
+
 struct aionif__thread {
     struct aionif_call_slot slot; /* first: a slot is its thread */
     /* The call in progress. Only this thread writes it; its handlers recover to it. */
     struct aionif__invocation *volatile armed;
-    struct aionif__invocation *volatile recording; /* set while a handler records a fault */
-    struct aionif__control *control;               /* its lane's, or its own */
+    void **way_back;                 /* set while a handler attempts something (attempt.c) */
+    struct aionif__return taken;     /* by a landing; slot NULL: none, or it was put back */
+    struct aionif__control *control; /* its lane's, or its own */
     struct aionif__control own_control;
     bool is_worker;             /* of ours; else a thread that calls inline */
     _Atomic uint32_t *progress; /* counts on while it proves itself; NULL: nobody looks */

@@ -12,6 +12,7 @@
 #include "lanes/alarm.h"
 #include "lanes/ending.h"
 #include "threads/quarantine.h"
+#include "workers/exceptions.h"
 #include "workers/serve.h"
 #include "workers/watchdog.h"
 
@@ -25,7 +26,7 @@
 enum { INLINE_STACK = 1 << 20, INLINE_GUARD = 128 << 20 };
 
 static void settle_failure(struct aionif__thread *self, const struct aionif__invocation *invocation,
-                           int ending) {
+                           int ending, const struct aionif__exceptions *exceptions) {
     if (ending == AIONIF__THREW || ending == AIONIF__UNWOUND) {
         aionif__describe_throw(self, invocation, ending);
     } else {
@@ -33,6 +34,7 @@ static void settle_failure(struct aionif__thread *self, const struct aionif__inv
         if (self->traits) {
             aionif__check_inline_locks(self);
         }
+        aionif__exceptions_restore(exceptions);
     }
     self->failure.queue_ns = self->failure.run_ns =
         0; /* not measured: it costs more than the call */
@@ -84,9 +86,10 @@ static bool close_book(struct aionif__call *call) {
 }
 
 static void conclude(struct aionif__thread *self, const struct aionif__invocation *invocation,
-                     int ending, struct aionif__call *call) {
+                     int ending, const struct aionif__exceptions *exceptions,
+                     struct aionif__call *call) {
     if (ending != AIONIF__RETURNED) {
-        settle_failure(self, invocation, ending);
+        settle_failure(self, invocation, ending, exceptions);
         self->slot.outcome = AIONIF_FAILED;
         self->result.has_x87 = 0;
     }
@@ -125,12 +128,14 @@ void aionif__run_inline(struct aionif__thread *self, const struct aionif_target 
         .ticket = call ? call->id : 0,
         .backtrace_limit = AIONIF_FRAMES,
     };
+    struct aionif__exceptions exceptions[AIONIF__CXX_RUNTIMES];
+    aionif__exceptions_note(exceptions);
     self->result.has_x87 = plan->result_x87;
     errno = error_number;
     int ending = aionif__thread_run(self, &invocation);
     error_number = errno;
     bool due = target->watch && aionif__thread_turn_is_due(self, aionif__now_ns());
     self->slot.outcome = due ? AIONIF_YIELD : AIONIF_RETURNED;
-    conclude(self, &invocation, ending, call);
+    conclude(self, &invocation, ending, exceptions, call);
     errno = error_number;
 }

@@ -1,4 +1,4 @@
-/* Cancellation, the thread's name, its credentials, and what C++ knows of exceptions in progress.
+/* Cancellation, the thread's name and its credentials.
  *
  * A worker can be cancelled in its calls alone, where the unwinding stops at the base of the call. In its
  * loop pthread_cancel would have it vanish at the next cancellation point, with its lane. What comes
@@ -15,7 +15,8 @@
 #endif
 #include "workers/leftovers.h"
 
-#include <dlfcn.h>
+#include "workers/exceptions.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -28,12 +29,6 @@ enum { WORDS = 256 }; /* of the pthread struct, which is larger in every glibc *
 struct identity {
     uid_t uid, euid, suid;
     gid_t gid, egid, sgid;
-};
-
-/* What __cxa_get_globals returns, by the C++ ABI. */
-struct exceptions {
-    void *caught;
-    unsigned uncaught;
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -120,24 +115,8 @@ bool aionif__leftovers_cancelled(void) {
     return is_cancelled();
 }
 
-static void forget_exceptions(const char *runtime) {
-    void *library = dlopen(runtime, RTLD_LAZY | RTLD_NOLOAD);
-    if (!library) {
-        return;
-    }
-    struct exceptions *(*of_this_thread)(void) =
-        (struct exceptions * (*)(void)) dlsym(library, "__cxa_get_globals");
-    if (of_this_thread) {
-        *of_this_thread() = (struct exceptions){NULL, 0};
-    }
-    dlclose(library); /* takes back only what this dlopen counted */
-}
-
-/* An exception that was being handled, or on its way, as the call ended would be found by the next one
- * with `throw;`, and std::uncaught_exceptions() would count it for ever. */
 bool aionif__leftovers_clean(void) {
-    forget_exceptions("libstdc++.so.6");
-    forget_exceptions("libc++abi.so.1");
+    aionif__exceptions_restore(NULL);
     if (own_name && own_name[0]) {
         prctl(PR_SET_NAME, own_name);
     }

@@ -1,5 +1,5 @@
 /* What calls leave behind on a worker's thread, beside what every call is cleaned up after
- * (floating-point control: threads/thread.c; the signal mask: faults/fault.c). */
+ * (floating-point control: threads/thread.c; the signal mask: faults/). */
 #ifndef AIONIF_LEFTOVERS_H
 #define AIONIF_LEFTOVERS_H
 #include <stdbool.h>

@@ -155,12 +155,22 @@ static inline int pool_run_address(struct aionif_pool *pool, void *function,
 /* A native function that runs until it is let go, and says when it has begun. */
 static _Atomic int pool_holding;
 static _Atomic bool pool_held;
-static inline void pool_hold(void) {
+static int pool_hold_on(const void *unused, const void *unused_too) {
+    (void)unused;
+    (void)unused_too;
     pool_holding++;
     while (pool_held) {
         usleep(500);
     }
     pool_holding--;
+    return 0;
+}
+/* Within a function of libc that calls back, so that no deadline can stop it. */
+static inline void pool_hold(void) {
+    void *(*volatile search)(const void *, const void *, size_t, size_t,
+                             int (*)(const void *, const void *)) = bsearch; /* not inlined */
+    char one = 0;
+    search(&one, &one, 1, 1, pool_hold_on);
 }
 static inline void pool_await_holding(int count) {
     while (pool_holding != count) {

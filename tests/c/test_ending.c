@@ -355,7 +355,7 @@ int main(void) {
     test_abort();
     test_cooperative();
     test_abandon(AIONIF_ABANDON, (void *)pool_hold, "a deadline abandons what sleeps");
-    test_abandon(AIONIF_ABORT, (void *)pool_hold, "what sleeps in libc can't be aborted");
+    test_abandon(AIONIF_ABORT, (void *)pool_hold, "what libc has called back is not aborted");
     test_abandon(AIONIF_ABORT, (void *)hold_deaf, "what blocks signals can't be aborted");
     test_watched_timeout();
     test_many_aborts();

@@ -250,7 +250,7 @@ static void test_abandoned_session(void) {
     check_case("a session whose call is abandoned");
     struct held held = hold_strand(1);
     struct aionif_strand *session = held.strand;
-    CHECK_EQUAL(aionif_cancel(held.running), 0); /* aborted, which usleep does not allow */
+    CHECK_EQUAL(aionif_cancel(held.running), 0); /* aborted, which pool_hold() does not allow */
     for (int i = 0; i < 3; i++) {
         CHECK_EQUAL(pool_wait(held.waiting[i], 5000), AIONIF_EVENT_CLOSED);
     }

@@ -140,7 +140,7 @@ def test_a_cooperative_call_ends_by_itself(run: Callable[..., Any], native: NifL
     run(main)
 
 
-def test_a_sleeping_call_is_abandoned_replaced_counted_and_logged(
+def test_a_call_that_libc_has_called_back_is_abandoned_replaced_counted_and_logged(
     run: Callable[..., Any], native: NifLibrary, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
