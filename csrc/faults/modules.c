@@ -32,7 +32,7 @@ struct table {
 };
 
 static struct table modules, heap_code, exit_code;
-static _Atomic uintptr_t python_low = UINTPTR_MAX, python_high; /* around all of its ranges */
+static _Atomic uintptr_t interpreter_low, interpreter_high; /* the code of libpython, or python */
 static const char *const *abort_message;
 
 static void add(struct table *table, uintptr_t low, uintptr_t high, enum aionif__owner owner) {
@@ -56,11 +56,6 @@ static const struct range *find(const struct table *table, uintptr_t address) {
         }
     }
     return NULL;
-}
-
-static void widen(uintptr_t low, uintptr_t high) {
-    python_low = low < python_low ? low : python_low;
-    python_high = high > python_high ? high : python_high;
 }
 
 static bool named(const char *path, const char *const *prefixes) {
@@ -95,7 +90,8 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
     (void)size;
     (void)unused;
     enum aionif__owner owner = AIONIF__USER;
-    if (named(info->dlpi_name, python) || contains(info, dlsym(RTLD_DEFAULT, "Py_IsInitialized"))) {
+    const void *interpreter = dlsym(RTLD_DEFAULT, "Py_IsInitialized");
+    if (named(info->dlpi_name, python) || contains(info, interpreter)) {
         owner = AIONIF__PYTHON;
     } else if (named(info->dlpi_name, runtime) || contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
         owner = AIONIF__RUNTIME;
@@ -105,8 +101,9 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
         if (header->p_type == PT_LOAD && (header->p_flags & PF_X)) {
             uintptr_t low = info->dlpi_addr + header->p_vaddr;
             add(&modules, low, low + header->p_memsz, owner);
-            if (owner == AIONIF__PYTHON) {
-                widen(low, low + header->p_memsz);
+            if ((uintptr_t)interpreter - low < header->p_memsz) {
+                interpreter_low = low;
+                interpreter_high = low + header->p_memsz;
             }
         }
     }
@@ -142,10 +139,23 @@ enum aionif__owner aionif__module_owner(uintptr_t pc) {
     return range ? range->owner : AIONIF__USER;
 }
 
-bool aionif__names_python(uintptr_t low, uintptr_t high) {
-    uintptr_t first = python_low, size = python_high - first;
-    for (const uintptr_t *at = (const uintptr_t *)low; at < (const uintptr_t *)high; at++) {
-        if (*at - first < size && aionif__module_owner(*at) == AIONIF__PYTHON) {
+/* The stack of a runaway recursion has a hundred thousand words: no branch for each of them. */
+static bool any_within(const uintptr_t words[8], uintptr_t low, uintptr_t size) {
+    return (words[0] - low < size) | (words[1] - low < size) | (words[2] - low < size) |
+           (words[3] - low < size) | (words[4] - low < size) | (words[5] - low < size) |
+           (words[6] - low < size) | (words[7] - low < size);
+}
+
+bool aionif__names_interpreter(uintptr_t low, uintptr_t high) {
+    uintptr_t first = interpreter_low, size = interpreter_high - first;
+    const uintptr_t *at = (const uintptr_t *)low, *end = (const uintptr_t *)high;
+    for (; end - at >= 8; at += 8) {
+        if (any_within(at, first, size)) {
+            return true;
+        }
+    }
+    for (; at < end; at++) {
+        if (*at - first < size) {
             return true;
         }
     }

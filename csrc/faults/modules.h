@@ -15,8 +15,9 @@ enum aionif__owner {
 
 void aionif__modules_refresh(void);
 enum aionif__owner aionif__module_owner(uintptr_t pc);
-/* Is a word in this readable memory, whose ends are aligned, an address in the interpreter? */
-bool aionif__names_python(uintptr_t low, uintptr_t high);
+/* Is a word in this readable memory, whose ends are aligned, an address in the interpreter's code? A
+ * callback into Python has such a frame, whatever else it has. */
+bool aionif__names_interpreter(uintptr_t low, uintptr_t high);
 /* Is this return address inside free, malloc or their kin? Inside exit? */
 bool aionif__is_heap_code(uintptr_t pc);
 bool aionif__is_exit_code(uintptr_t pc);
