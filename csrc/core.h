@@ -141,6 +141,7 @@ struct aionif_target {
     uint8_t on_cancel;
     uint8_t measure_stack;
     uint8_t watch; /* whether a task waits that may be served without a turn of its loop */
+    uint8_t asks_handlers, own_stack; /* of inline calls; those of others are their pool's */
 };
 
 /* One per OS thread that makes calls. Python writes the request, the thunk writes the answer. */
@@ -215,6 +216,8 @@ struct aionif_pool_settings {
     uint64_t guard_size;
     uint32_t abort_attempts; /* one a millisecond, then the thread is abandoned */
     uint32_t contain_exit;
+    uint32_t asks_handlers; /* those of libraries, before a fault is taken for the call's */
+    uint32_t own_stack;     /* calls run on the stack that their thread was started with */
     uint32_t denied_count;
     int32_t denied[AIONIF_SYSCALLS]; /* system call numbers */
     char name[12];

@@ -151,6 +151,8 @@ def _target_of(plan: Plan, policy: NifPolicy, pool: Any, strand: Any, series: An
             "on_cancel": ENDINGS.index(policy.on_cancel),
             "measure_stack": policy.measure_stack,
             "watch": policy.watch > 0,
+            "asks_handlers": policy.handlers == "library",
+            "own_stack": policy.stack == "thread",
         },
     )
 

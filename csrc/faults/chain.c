@@ -6,7 +6,13 @@
  * sides validate that the other comes after them: ours passes to theirs, theirs calls or restores ours
  * and raises again. A thread that is already passing a signal on therefore goes to the next older
  * handler; at the end of the list stands the default action, so this always ends. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "faults/chain.h"
+
+#include "arch/context.h"
+#include "faults/modules.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -30,6 +36,7 @@ struct passing {
     int depth;
 };
 static _Thread_local struct passing passing __attribute__((tls_model("initial-exec")));
+static _Thread_local struct passing asking __attribute__((tls_model("initial-exec")));
 
 static bool is_same(const struct sigaction *one, const struct sigaction *other) {
     return (one->sa_flags & SA_SIGINFO) && one->sa_sigaction == other->sa_sigaction;
@@ -135,4 +142,41 @@ void aionif__chain_pass(int sig, siginfo_t *info, void *context) {
         call(older, sig, info, context);
         passing = outer;
     }
+}
+
+/* The interpreter's own (faulthandler) and the sanitizers' only report. */
+static bool is_of_library(const struct sigaction *action) {
+    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN &&
+           aionif__module_owner((uintptr_t)action->sa_sigaction) == AIONIF__USER;
+}
+
+/* One that does not know the fault may have put back what was there before it, for the fault to come again. */
+static void put_in_front(int sig, const struct sigaction *ours) {
+    struct sigaction current;
+    if (sigaction(sig, NULL, &current) == 0 && !is_same(&current, ours)) {
+        sigaction(sig, ours, NULL);
+    }
+}
+
+/* The library's handler may pass on to ours, which was there before it: then nobody is asked again. */
+bool aionif__chain_ask(int sig, siginfo_t *info, ucontext_t *context,
+                       const struct sigaction *ours) {
+    struct passing outer = asking;
+    uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
+    if (outer.sig == sig && frame < outer.frame) {
+        return false;
+    }
+    uintptr_t pc = context_pc(context), sp = context_sp(context);
+    bool resolved = false;
+    for (int i = atomic_load(&chains[sig].count) - 1; i >= 0 && !resolved; i--) {
+        struct sigaction older = chains[sig].older[i];
+        if (is_of_library(&older)) {
+            asking = (struct passing){frame, sig, 0};
+            call(&older, sig, info, context);
+            asking = outer;
+            resolved = context_pc(context) != pc || context_sp(context) != sp;
+            put_in_front(sig, ours);
+        }
+    }
+    return resolved;
 }

@@ -44,11 +44,14 @@ struct aionif__thread {
     bool is_worker;             /* of ours; else a thread that calls inline */
     _Atomic uint32_t *progress; /* counts on while it proves itself; NULL: nobody looks */
     bool contains_exit;         /* exit() ends the call in progress */
-    bool is_process;            /* a worker process: a crash ends it, the interpreter included */
+    bool asks_handlers;         /* as its pool's settings say */
+    bool on_own_stack; /* `stack` is the one it was started with: never unmapped, or cleared */
+    bool is_process;   /* a worker process: a crash ends it, the interpreter included */
     pid_t tid;
     int64_t turn_ns;      /* when a task whose calls end without a wait last gave way */
     uint64_t signal_mask; /* the kernel's, restored with a recovered context */
     struct aionif__stack stack;
+    struct aionif__stack own_stack; /* of a thread that calls inline; zeros: not asked for yet */
     struct aionif__altstack altstack;
     struct aionif__result result;  /* what the thunk is to return with */
     struct aionif_failure failure; /* what the handler recorded last */
@@ -69,6 +72,9 @@ struct aionif__thread *aionif__thread_current(void);
 bool aionif__thread_enter(struct aionif__thread *self);
 void aionif__thread_leave(struct aionif__thread *self);
 bool aionif__thread_give_stack(struct aionif__thread *self, size_t size, size_t guard);
+
+/* The stack that the calling thread was started with; what lies below it is taken for its guard. */
+struct aionif__stack aionif__thread_own_stack(void);
 
 /* Whether the loop is due a turn, counted from the last time this said so. */
 bool aionif__thread_turn_is_due(struct aionif__thread *self, int64_t now_ns);
