@@ -53,9 +53,10 @@ struct aionif__thread {
     struct aionif__stack stack;
     struct aionif__stack own_stack; /* of a thread that calls inline; zeros: not asked for yet */
     struct aionif__altstack altstack;
-    struct aionif__result result;  /* what the thunk is to return with */
-    struct aionif_failure failure; /* what the handler recorded last */
-    int traits;                    /* enum aionif__traits of it */
+    struct aionif__float_control float_control; /* as it is to be after the call in progress */
+    struct aionif__result result;               /* what the thunk is to return with */
+    struct aionif_failure failure;              /* what the handler recorded last */
+    int traits;                                 /* enum aionif__traits of it */
     uintptr_t fault_sp, fault_top; /* the part of the stack its call had used; sp 0: not known */
     bool loader_doubted;           /* a call left dlopen() half way */
     bool heap_doubted;             /* a call found its heap corrupt: libc must not tidy it up */

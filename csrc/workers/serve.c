@@ -232,6 +232,7 @@ static void clean(struct aionif__lane *lane) {
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self,
                    const struct aionif__around *around) {
     int64_t shortest = time_of_asking(self);
+    aionif__arch_float_read(&self->float_control); /* an initialiser may have chosen another */
     for (struct aionif__record *record; (record = aionif__lane_claim(lane));) {
         int ending = run(self, lane, record, around, shortest);
         if (atomic_load(&lane->health) == AIONIF__CHECKING) {
