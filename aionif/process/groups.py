@@ -19,7 +19,7 @@ from pathlib import Path
 from aionif.errors import NifArgumentError
 from aionif.system.cgroup import group_of
 
-__all__ = ("VARIABLE", "close_group", "delegated", "open_group")
+__all__ = ("VARIABLE", "close_group", "delegated", "end_group", "open_group")
 
 VARIABLE = "AIONIF_CGROUP"
 _CONTROLLERS = ("memory", "pids")
@@ -50,12 +50,17 @@ def open_group() -> Path | None:
     return group
 
 
-def close_group(group: Path) -> None:
-    """End all that is in a group, and remove it. Where that takes long, the next one does it."""
+def end_group(group: Path) -> bool:
+    """End all that is in a group; False: it can't be removed until the last of that has ended."""
     with suppress(OSError):
         (group / "cgroup.kill").write_text("1", encoding="ascii")
+    return _remove(group)
+
+
+def close_group(group: Path) -> None:
+    """End all that is in a group, and remove it, at the end of this process: that waits for it."""
     end = time.monotonic() + _PATIENCE
-    while not _remove(group) and time.monotonic() < end:
+    while not end_group(group) and time.monotonic() < end:
         time.sleep(_MOMENT)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from aionif.core.native import lib
 from aionif.errors import NifRejected
-from aionif.process.groups import close_group, open_group
+from aionif.process.groups import close_group, end_group, open_group
 from aionif.process.zygote_start import start
 from aionif.system.shortage import explain
 
@@ -31,7 +31,7 @@ __all__ = ("NO_TEMPLATE", "Zygote", "lack", "numbered", "of")
 
 _SECONDS = 60.0  # for its start: an interpreter takes some hundredths of one
 _MOMENT = 0.2  # seconds, for the exit of one that has closed its socket
-_STILLBORN, _SPENT = 2, 3  # of aionif_zygote_lost
+_LOST, _STILLBORN, _SPENT = 1, 2, 3  # of aionif_zygote_lost
 _NOT_EXECUTABLE = (
     errno.ENOENT,
     errno.EACCES,
@@ -56,7 +56,9 @@ class Zygote:
         self.number = number
         self.template = template
         self.pid: int | None = None
-        self._spent: list[int] = []  # processes that end with the last of their workers
+        # Processes that end with the last of their workers, and the groups of those.
+        self._spent: list[tuple[int, Path | None]] = []
+        self._ended: list[Path] = []  # groups of zygotes that have ended, to be removed
         self._lock = threading.Lock()
         self._group: Path | None = None  # of control, of its workers
         self._program = ""
@@ -99,15 +101,20 @@ class Zygote:
         with self._lock:
             return self._said()
 
-    def close_group_if_lost(self) -> None:
-        """Remove the control group of a zygote that has not done so."""
-        if self._group is not None and lib.aionif_zygote_lost(self.number):
-            close_group(self._group)
+    def close_groups_left(self) -> None:
+        """Remove the control groups of zygotes that have ended and not done so."""
+        with self._lock:
+            if lib.aionif_zygote_lost(self.number) in {_LOST, _STILLBORN}:
+                self._leave_group()
+            self._forget_spent()
+            for group in self._ended:
+                close_group(group)
 
     def forget(self) -> None:
         """In the child of a fork: it is its parent's."""
         self.pid = self._group = None
         self._spent.clear()
+        self._ended.clear()
         self._lock = threading.Lock()
 
     def _note_failure(self) -> None:
@@ -144,10 +151,12 @@ class Zygote:
         self._note_failure()
         try:
             if lib.aionif_zygote_lost(self.number) == _SPENT and self.pid is not None:
-                self._spent.append(self.pid)
-                self.pid = None
-            self._spent = [pid for pid in self._spent if not _has_ended(pid)]
+                self._spent.append((self.pid, self._group))
+                self.pid = self._group = None
             self._reap()
+            self._leave_group()
+            self._forget_spent()
+            self._ended = [group for group in self._ended if not end_group(group)]
             self._begin()
         except OSError as error:
             what = error.strerror or ""
@@ -166,8 +175,6 @@ class Zygote:
         self._refusal = _reason_not_to()
         if self._refusal is not None:
             return
-        if self._group is not None:
-            close_group(self._group)
         self._group = open_group() if self.template != NO_TEMPLATE else None
         started = start(self.template, self._group)
         if self._words >= 0:
@@ -177,6 +184,21 @@ class Zygote:
         connection = started.connection.detach()
         if not lib.aionif_zygote_use(self.number, connection, int(_SECONDS * _NANOSECONDS)):
             raise OSError(errno.ENOMEM, "memory")
+
+    def _leave_group(self) -> None:
+        """The workers in it are those of a zygote that has ended."""
+        if self._group is not None:
+            self._ended.append(self._group)
+            self._group = None
+
+    def _forget_spent(self) -> None:
+        """Wait for those that have ended. The workers of the others have calls to finish."""
+        for each in list(self._spent):
+            pid, group = each
+            if _has_ended(pid):
+                self._spent.remove(each)
+                if group is not None:
+                    self._ended.append(group)
 
     def _reap(self) -> None:
         """Wait for one that is lost. It may hang, so it gets a moment, and is killed."""
@@ -249,7 +271,7 @@ def lack(error: int, what: str, number: int) -> tuple[str, str]:
 def _at_exit() -> None:
     """Remove what zygotes have left that were killed; the others do so themselves."""
     for zygote in _zygotes.values():
-        zygote.close_group_if_lost()
+        zygote.close_groups_left()
 
 
 atexit.register(_at_exit)

@@ -10,11 +10,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from aionif import NifArgumentError, NifExecutor, NifLimits, NifPolicy, NifRejected, Sandbox
+from aionif import (
+    NifArgumentError,
+    NifExecutor,
+    NifLimits,
+    NifPolicy,
+    NifRejected,
+    NifSignal,
+    Sandbox,
+    load,
+)
+from aionif.process import zygote
 from aionif.process.child_group import Groups
 from aionif.process.groups import VARIABLE, close_group, delegated, open_group
+from aionif.sealing.template import template_of
 from aionif.system.cgroup import group_of
 from aionif.telemetry import attach, detach
 from tests.support import DEADLINE, run_child, run_on, wait_until
@@ -177,16 +189,14 @@ def test_a_worker_is_in_one_that_goes_with_the_program(base: Path, end: str) -> 
 
 
 def lose_zygote(base: str) -> None:
-    from aionif.process import zygote
-    from aionif.sealing.template import template_of
-
     async def main() -> None:
         async with NifExecutor(isolation="process", policy=ASKED, max_workers=1) as executor:
             for _ in range(2):
                 assert await executor.execute_nif(abs, -1) == 1
                 starter = zygote.of(template_of(ASKED.sandbox))
                 assert starter.pid is not None
-                print(sum(entry.is_dir() for entry in os.scandir(base)), flush=True)
+                assert starter._group is not None
+                print(starter._group.parent == Path(base), starter._group.is_dir(), flush=True)
                 os.kill(starter.pid, signal.SIGKILL)
                 wait_until(lambda pid=starter.pid: state_of(pid) in "ZX")  # type: ignore[misc]
 
@@ -195,7 +205,71 @@ def lose_zygote(base: str) -> None:
 
 def test_and_those_of_a_zygote_that_was_killed_are_removed(base: Path) -> None:
     child = run_child(lose_zygote, str(base), **{VARIABLE: str(base)})
-    assert (child.returncode, child.stdout) == (0, "1\n1\n"), child.stderr
+    assert (child.returncode, child.stdout) == (0, "True True\n" * 2), child.stderr
+    wait_until(lambda: not groups_in(base))
+
+
+CALLS = "unsigned int sleep(unsigned int); int abs(int); int raise(int);"
+
+
+def crash_beside_a_call() -> None:
+    """Print what a call comes to while another caller's crashes have their zygote replaced."""
+    libc = load("libc.so.6", CALLS)
+    crash = getattr(libc, "raise")
+
+    async def main() -> None:
+        policy = NifPolicy(sandbox=ASKED.sandbox, breaker=False)
+        async with NifExecutor(isolation="process", policy=policy, max_workers=2) as executor:
+            starter = zygote.of(template_of(policy.sandbox))
+            assert await executor.execute_nif(libc.abs, -1) == 1
+            first = starter.pid
+            async with anyio.create_task_group() as group:
+                group.start_soon(call, executor)
+                await anyio.sleep(0.1)
+                while starter.pid == first:
+                    with pytest.raises(NifSignal):
+                        await executor.execute_nif(crash, 11)
+
+    async def call(executor: NifExecutor) -> None:
+        print(await executor.execute_nif(libc.sleep, 4), flush=True)
+
+    run_on("asyncio", main)
+
+
+def test_calls_go_on_in_that_of_a_zygote_that_is_replaced(base: Path) -> None:
+    child = run_child(crash_beside_a_call, **{VARIABLE: str(base)})
+    assert (child.returncode, child.stdout) == (0, "0\n"), child.stderr
+    wait_until(lambda: not groups_in(base))
+
+
+def start_fresh_ones() -> None:
+    """Print what calls come to whose workers have a zygote each."""
+    libc = load("libc.so.6", CALLS)
+    sandbox = Sandbox.compute(fresh=True, mode="best_effort").with_cgroup()
+
+    async def main() -> None:
+        async with NifExecutor(
+            isolation="process", policy=NifPolicy(sandbox=sandbox), max_workers=2
+        ) as executor:
+            async with anyio.create_task_group() as group:
+                for _ in range(2):
+                    group.start_soon(call, executor)
+            print(all(map(is_in_group, executor._pools.processes())))
+
+    async def call(executor: NifExecutor) -> None:
+        print(await executor.execute_nif(libc.sleep, 1), flush=True)
+
+    run_on("asyncio", main)
+
+
+def is_in_group(pid: int) -> bool:
+    return "/aionif-" in place_of(pid)
+
+
+def test_fresh_workers_have_one_of_their_zygote_each(base: Path) -> None:
+    child = run_child(start_fresh_ones, **{VARIABLE: str(base)})
+    assert (child.returncode, child.stdout) == (0, "0\n0\nTrue\n"), child.stderr
+    assert "did not come to serve" not in child.stderr
     wait_until(lambda: not groups_in(base))
 
 
