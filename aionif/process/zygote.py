@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from aionif.core.native import lib
-from aionif.errors import NifRejected
-from aionif.process.groups import close_group, end_group, open_group
+from aionif.errors import NifArgumentError, NifRejected
+from aionif.process.groups import ControlGroup, open_group
 from aionif.process.zygote_start import start
 from aionif.system.shortage import explain
 
@@ -57,10 +57,10 @@ class Zygote:
         self.template = template
         self.pid: int | None = None
         # Processes that end with the last of their workers, and the groups of those.
-        self._spent: list[tuple[int, Path | None]] = []
-        self._ended: list[Path] = []  # groups of zygotes that have ended, to be removed
+        self._spent: list[tuple[int, ControlGroup | None]] = []
+        self._ended: list[ControlGroup] = []  # groups of zygotes that have ended, to be removed
         self._lock = threading.Lock()
-        self._group: Path | None = None  # of control, of its workers
+        self._group: ControlGroup | None = None  # of control, of its workers
         self._program = ""
         self._status: int | None = None  # of one that has ended, as `waitpid` has it
         self._words = -1  # the file that is its stderr until it serves
@@ -73,6 +73,7 @@ class Zygote:
 
         Raises:
             NifRejected: it can't be started.
+            NifArgumentError: AIONIF_CGROUP is wrong.
         """
         if lib.aionif_zygote_lost(self.number):
             with self._lock:
@@ -81,7 +82,7 @@ class Zygote:
 
     def revive(self) -> None:
         """Start one where calls wait for it. If it can't be, they are told (`problem`)."""
-        with suppress(NifRejected):
+        with suppress(NifRejected, NifArgumentError):
             self.ensure()
 
     def problem(self) -> tuple[str, str]:
@@ -108,11 +109,14 @@ class Zygote:
                 self._leave_group()
             self._forget_spent()
             for group in self._ended:
-                close_group(group)
+                group.close()
 
     def forget(self) -> None:
         """In the child of a fork: it is its parent's."""
-        self.pid = self._group = None
+        self._leave_group()
+        for group in (*self._ended, *(group for _, group in self._spent if group is not None)):
+            group.forget()
+        self.pid = None
         self._spent.clear()
         self._ended.clear()
         self._lock = threading.Lock()
@@ -156,8 +160,12 @@ class Zygote:
             self._reap()
             self._leave_group()
             self._forget_spent()
-            self._ended = [group for group in self._ended if not end_group(group)]
+            self._ended = [group for group in self._ended if not group.end()]
             self._begin()
+        except NifArgumentError as error:
+            what = f"{error.argument}={error.value!r} {error.problem}"
+            self._refusal = f"no worker process can be started: {what}", error.remedy
+            raise
         except OSError as error:
             what = error.strerror or ""
             if what == os.strerror(error.errno or 0):  # it was not told below
@@ -175,8 +183,10 @@ class Zygote:
         self._refusal = _reason_not_to()
         if self._refusal is not None:
             return
-        self._group = open_group() if self.template != NO_TEMPLATE else None
-        started = start(self.template, self._group)
+        why = ""
+        if self.template != NO_TEMPLATE:
+            self._group, why = open_group()
+        started = start(self.template, self._group.path if self._group else None, why)
         if self._words >= 0:
             os.close(self._words)
         self.pid, self._words = started.pid, started.words

@@ -252,11 +252,14 @@ def test_without_namespaces_there_are_no_child_processes_and_the_rest_goes_on() 
     *_, refused, others = child.stdout.splitlines()
     assert "sandbox can't be enforced here" in refused
     assert "pid namespace" in refused
+    assert "child processes: neither" in refused
     assert others == "1 ipc, mount, network, pid"
 
 
 def without_namespaces() -> None:
+    """And without a control group, which ends child processes as well."""
     refuse(errno.EPERM, "unshare")
+    pytest.MonkeyPatch().setattr(zygote, "open_group", lambda: (None, "none is delegated"))
 
     async def main() -> None:
         async with NifExecutor(isolation="process", max_workers=1) as executor:
