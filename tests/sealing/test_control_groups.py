@@ -190,6 +190,36 @@ def test_limits_are_written_where_there_are_controllers(tmp_path: Path) -> None:
     ]
 
 
+def test_the_kernel_keeps_a_worker_to_its_processes(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "pids" not in (base / "cgroup.controllers").read_text(encoding="ascii").split():
+        pytest.skip("no controller of processes can be had here")
+    monkeypatch.setenv(VARIABLE, str(base))
+    made, _ = open_group()
+    assert made is not None
+    groups = Groups(str(made.path), "")
+    group = groups.make(1, 0, 3, is_given=False)
+    assert group.problem is None
+    script = (
+        "import os, sys, time\nopen(sys.argv[1], 'w').write('0')\n"
+        "for started in range(9):\n"
+        "    try: os.fork() or time.sleep(99)\n"
+        "    except BlockingIOError: print(started, flush=True); time.sleep(99)"
+    )
+    entrance = made.path / group.name / "cgroup.procs"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, entrance], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "2\n", "with itself 3"
+        group.close()
+        groups.end(group)
+        assert child.wait(DEADLINE) == -signal.SIGKILL
+    made.close()
+    assert not made.path.exists()
+
+
 # ---- what others have left ----
 
 
