@@ -107,7 +107,7 @@ class Zygote:
         with self._lock:
             if lib.aionif_zygote_lost(self.number) in {_LOST, _STILLBORN}:
                 self._leave_group()
-            self._forget_spent()
+            self._bury_spent()
             for group in self._ended:
                 group.close()
 
@@ -159,8 +159,7 @@ class Zygote:
                 self.pid = self._group = None
             self._reap()
             self._leave_group()
-            self._forget_spent()
-            self._ended = [group for group in self._ended if not group.end()]
+            self._bury_spent()
             self._begin()
         except NifArgumentError as error:
             what = f"{error.argument}={error.value!r} {error.problem}"
@@ -192,7 +191,8 @@ class Zygote:
         self.pid, self._words = started.pid, started.words
         self._status, self._hung, self._program = None, False, sys.executable
         connection = started.connection.detach()
-        if not lib.aionif_zygote_use(self.number, connection, int(_SECONDS * _NANOSECONDS)):
+        within = int(_SECONDS * _NANOSECONDS)
+        if not lib.aionif_zygote_use(self.number, connection, _open_handle(started.pid), within):
             raise OSError(errno.ENOMEM, "memory")
 
     def _leave_group(self) -> None:
@@ -201,14 +201,20 @@ class Zygote:
             self._ended.append(self._group)
             self._group = None
 
-    def _forget_spent(self) -> None:
-        """Wait for those that have ended. The workers of the others have calls to finish."""
+    def bury_spent(self) -> None:
+        """Wait for those that have ended after they were replaced."""
+        with self._lock:
+            self._bury_spent()
+
+    def _bury_spent(self) -> None:
+        """Those that have not ended have workers with calls to finish."""
         for each in list(self._spent):
             pid, group = each
             if _has_ended(pid):
                 self._spent.remove(each)
                 if group is not None:
                     self._ended.append(group)
+        self._ended = [group for group in self._ended if not group.end()]
 
     def _reap(self) -> None:
         """Wait for one that is lost. It may hang, so it gets a moment, and is killed."""
@@ -246,6 +252,14 @@ def _reason_not_to() -> tuple[str, str] | None:
             "Set sys.executable to a Python interpreter.",
         )
     return None
+
+
+def _open_handle(pid: int) -> int:
+    """Return a descriptor of a process; -1 where the system gives none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
 
 
 def _has_ended(pid: int) -> bool:

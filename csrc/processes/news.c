@@ -162,6 +162,7 @@ void aionif__zygote_pump(void) {
             aionif__zygote_lose(zygote);
         }
     }
+    aionif__zygote_drop_spent();
     pay_kills();
 }
 

@@ -204,6 +204,25 @@ def test_after_some_crashes_all_workers_have_another_canary(layout: NifLibrary) 
     assert max(map(found.count, found)) <= 20
 
 
+def test_one_that_was_replaced_is_waited_for_once_it_has_ended(layout: NifLibrary) -> None:
+    """And not only as the next one is started."""
+    sandbox = Sandbox.compute().allow_environment("NOT_THERE_EITHER")
+    starter = zygote.of(template_of(sandbox))
+
+    async def main(executor: NifExecutor) -> None:
+        await executor.execute_nif(layout.canary)
+        first = starter.pid
+        assert first is not None
+        while starter.pid == first:
+            with pytest.raises(NifSignal):
+                await executor.execute_nif(layout.crash)
+        await until(lambda: not Path(f"/proc/{first}").exists())
+        assert not starter._spent
+        await executor.execute_nif(layout.canary)
+
+    with_sealed(main, policy=NifPolicy(sandbox=sandbox, breaker=False))
+
+
 # ---- what ends with what ----
 
 
