@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from aionif import NifExecutor, NifPolicy, NifSignal, Sandbox, load
+from aionif import NifExecutor, NifLimitExceeded, NifPolicy, NifSignal, Sandbox, load
 from aionif.process import zygote
 from aionif.process.groups import VARIABLE
 from aionif.sealing.template import template_of
@@ -139,6 +139,41 @@ def test_fresh_workers_have_one_of_their_zygote_each(base: Path) -> None:
     assert (child.returncode, child.stdout) == (0, "0\n0\nTrue\n"), child.stderr
     assert "did not come to serve" not in child.stderr
     wait_until(lambda: not groups_in(base))
+
+
+def count_a_kill(base: Path) -> None:
+    for path in base.glob("aionif-*/worker-*"):
+        (path / "memory.events").write_text("oom 1\noom_kill 1\n")
+
+
+def exceed_memory(base: str) -> None:
+    """Be a worker whose group says that the kernel has ended it for its limit."""
+    libc = load("libc.so.6", CALLS)
+
+    async def main() -> None:
+        async with NifExecutor(isolation="process", policy=ASKED, max_workers=1) as executor:
+            assert await executor.execute_nif(libc.abs, -1) == 1
+            async with anyio.create_task_group() as group:
+                group.start_soon(call, executor)
+                await anyio.sleep(0.1)
+                count_a_kill(Path(base))
+                (worker,) = executor._pools.processes()
+                os.kill(worker, signal.SIGKILL)
+
+    async def call(executor: NifExecutor) -> None:
+        with pytest.raises(NifLimitExceeded) as error:
+            await executor.execute_nif(libc.sleep, 60)
+        print(error.value.limit, flush=True)
+
+    run_on("asyncio", main)
+
+
+def test_a_call_that_the_kernel_ends_for_its_memory_has_exceeded_its_limit(tmp_path: Path) -> None:
+    """By files that look like a group: a controller of memory is seldom to be had by tests."""
+    for name in ("cgroup.controllers", "cgroup.procs", "cgroup.subtree_control"):
+        (tmp_path / name).touch()
+    child = run_child(exceed_memory, str(tmp_path), **{VARIABLE: str(tmp_path)})
+    assert (child.returncode, child.stdout) == (0, "resident_memory\n"), child.stderr
 
 
 def fork_without_namespaces() -> None:
