@@ -26,6 +26,7 @@ from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
 from aionif.policy import Isolation, NifPolicy, check_policy, check_tier
 from aionif.telemetry import registry
+from aionif.telemetry.failures import tell_suppressed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -199,6 +200,7 @@ class NifExecutor(Router):
             finally:
                 self._pools.stop()
                 self._leave_ports()
+                tell_suppressed()
 
     def _shut(self) -> None:
         """Accept nothing more: no route may lead to a pool that is about to be freed."""
@@ -244,6 +246,7 @@ class NifExecutor(Router):
                 lib.aionif_pool_end_calls(pool)
             self._pools.stop()
             self._leave_ports()
+            tell_suppressed()
 
     def _leave_ports(self) -> None:
         while self._ports:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -144,7 +145,8 @@ def load(
     _declare(ffi, cdef)
     name = None if path is None else str(path)
     try:
-        handle = ffi.dlopen(name)
+        # For good: threads of the library may run until the program's end, in its code.
+        handle = ffi.dlopen(name, os.RTLD_NOW | os.RTLD_NODELETE)
     except OSError as problem:
         raise _cannot_load(name, problem) from problem
     lib.aionif_refresh()

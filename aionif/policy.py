@@ -52,14 +52,15 @@ class NifPolicy:
     thread_safe: False for a library whose functions must not run at the same time.
     stack_size: bytes of the stack a call runs on.
     guard_size: bytes of inaccessible memory below it. A frame larger than this can jump over it.
+        Where `ulimit -v` limits address space it is 8 MiB at the most.
     measure_stack: keep the high-water mark of stack use in `statistics()`. Costs some
         microseconds a call.
     contain_exit: turn `exit()` and `_exit()` inside a call into NifExit.
     deny_syscalls: names of system calls that end a call with NifSyscallDenied.
     abort_attempts: how often, a millisecond apart, a call is tried for a safe place to stop it
         before its thread is abandoned.
-    max_lost_threads: threads that may be abandoned, or retired after a crash that left a lock
-        held, before further calls are refused.
+    max_lost_threads: threads that may be lost at one time, abandoned or retired after a crash that
+        left a lock held, before further calls are refused. One that ends later counts no more.
     spin: seconds that an idle worker stays awake when calls come that close together.
     watch: a call that usually takes no longer than so many seconds may be watched by its
         submitter instead of suspending the task. 0 turns it off.
@@ -91,12 +92,12 @@ class NifPolicy:
     on_cancel: EndingPolicy = "abort"
     thread_safe: bool = True
     stack_size: int = _MIB
-    guard_size: int = 8 * _MIB
+    guard_size: int = 128 * _MIB
     measure_stack: bool = False
     contain_exit: bool = True
     deny_syscalls: tuple[str, ...] = ()
     abort_attempts: int = 50
-    max_lost_threads: int = 16
+    max_lost_threads: int = 256
     spin: float = 50e-6
     watch: float = 10e-6
     wake: float = 60e-6

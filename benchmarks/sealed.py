@@ -151,8 +151,8 @@ async def floods(scale: Scale) -> list[Row]:
 
     Replies of many items are read in another thread. What the loop waits for then is Python's
     garbage collector, which goes through all objects of the program when many new ones are made, in
-    whichever thread: 13 ms for 30,000 of them on a slow machine. NifLimits(result_size=...) bounds
-    how many a reply can hold.
+    whichever thread: 13 ms for 30,000 of them on a slow machine. json.loads of the same lists in a
+    thread delays a tick as much or more. NifLimits(result_size=...) bounds how many there can be.
     """
     with tempfile.TemporaryDirectory() as directory:
         source = (_ROOT / "tests/support/hostile.c").read_text(encoding="utf-8")

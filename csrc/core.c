@@ -13,6 +13,7 @@
 #include "lanes/ends.h"
 #include "lanes/series.h"
 #include "processes/zygote.h"
+#include "threads/quarantine.h"
 #include "workers/handlers.h"
 #include "workers/watchdog.h"
 
@@ -43,6 +44,7 @@ void aionif_forked(void) {
     aionif__core.strays = NULL;
     aionif__core.ending = NULL;
     aionif__core.unclaimed = (struct aionif__events){0};
+    aionif__quarantine_forked();
     aionif__calls_forked();
     aionif__watchdog_forked();
     aionif__fault_forked();

@@ -96,7 +96,8 @@ enum aionif_core_event_kind {
     AIONIF_CORE_ZYGOTE_WANTED = 10,
     AIONIF_CORE_UNSEALED = 11,     /* detail: the parts of a seal that are missing; text: why */
     AIONIF_CORE_SLOW = 12,         /* detail: how long a call ran, in ms */
-    AIONIF_CORE_ZYGOTE_ENDED = 13, /* one that was replaced: it can be waited for */
+    AIONIF_CORE_UNENDED = 13,      /* the thread of a worker that was stopped does not end */
+    AIONIF_CORE_ZYGOTE_ENDED = 14, /* one that was replaced: it can be waited for */
 };
 
 enum aionif_taint {
@@ -248,7 +249,7 @@ int aionif_locate(uint64_t address, struct aionif_module *out); /* 0: no module 
 struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings);
 int aionif_pool_close(struct aionif_pool *pool, struct aionif_port *notify);
 void aionif_pool_end_calls(struct aionif_pool *pool);
-void aionif_pool_stop(struct aionif_pool *pool);
+int aionif_pool_stop(struct aionif_pool *pool); /* how many threads do not end */
 void aionif_pool_statistics(struct aionif_pool *pool, struct aionif_statistics *out);
 
 struct aionif_strand *aionif_strand_open(int is_session);

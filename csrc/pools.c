@@ -33,10 +33,13 @@ struct aionif_pool *aionif_pool_open(const struct aionif_pool_settings *settings
 }
 
 /* After aionif_pool_close, and once nothing runs. The pool is freed. */
-void aionif_pool_stop(struct aionif_pool *pool) {
+int aionif_pool_stop(struct aionif_pool *pool) {
     aionif__lock();
+    uint64_t before = pool->statistics.abandoned;
     aionif__pool_stop(pool);
+    int unended = (int)(pool->statistics.abandoned - before);
     aionif__unlock();
     aionif__pool_free(pool);
     aionif__watchdog_release();
+    return unended;
 }

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from aionif import load
+from aionif import load, log
 from aionif.loops.port import orphans
-from aionif.telemetry import attach, detach
+from aionif.telemetry import attach, detach, failures
+from aionif.telemetry.throttle import Throttle
 from tests import support
 from tests.support import breaking
 
@@ -133,3 +134,10 @@ def breaker_events() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     attach(handler)
     yield found
     detach(handler)
+
+
+@pytest.fixture(autouse=True)
+def _failures_are_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures of one test are not counted towards the limit of the next one's log."""
+    told = Throttle(lambda event, fields: log.warn(event, **fields))
+    monkeypatch.setattr(failures, "_throttle", told)

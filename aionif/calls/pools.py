@@ -295,7 +295,9 @@ class Pools:
                 self._unsealed.update(_unsealed(pool))
                 self._ended.update(dict.fromkeys(_OF_THIS_MOMENT, 0))
                 self._series.end(pool)
-            lib.aionif_pool_stop(pool)
+            unended = lib.aionif_pool_stop(pool)
+            with registry.guard:
+                self._ended["abandoned"] += unended
         self._breakers.end()
         registry.leave(self)
         self.warm.close()

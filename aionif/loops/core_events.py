@@ -17,6 +17,7 @@ __all__ = ("report_all",)
 _EVENTS = {
     lib.AIONIF_CORE_RETIRED: ("worker_retired", "a crashed call left a lock held"),
     lib.AIONIF_CORE_ABANDONED: ("worker_abandoned", "its call did not end when told to"),
+    lib.AIONIF_CORE_UNENDED: ("worker_abandoned", "code that its thread runs as it ends hangs"),
     lib.AIONIF_CORE_DISPLACED: ("handler_displaced", "aionif's handler is in front again"),
     lib.AIONIF_CORE_NO_FILTER: ("exit_not_contained", None),
     lib.AIONIF_CORE_NO_WORKER: ("worker_not_started", None),

@@ -16,7 +16,9 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 __all__ = ()
@@ -54,6 +56,9 @@ def _take_stderr() -> bytes:
 def _main() -> None:
     if not sys.flags.safe_path:
         del sys.path[0]  # where this file is: nothing is imported from there by name
+    # Ignored or blocked, as the program may have it, no worker's end would be heard.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     with open(TOLD, "rb") as file:
         told = json.load(file)
     core_path = told["core"]
@@ -71,6 +76,8 @@ def _main() -> None:
     os.close(CATALOG)
     worker, serving = _load("child_worker"), _load("child_zygote")
     outlet = _load("child_outlet").Outlet
+    with suppress(Exception):  # of sitecustomize: else each worker would write it once more
+        sys.stdout.flush()
     start, said = _load("child_stderr").start, [_take_stderr()]  # it is passed on once
     zygote = serving.Zygote(
         SOCKET,

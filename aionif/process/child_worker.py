@@ -46,6 +46,8 @@ def become(  # noqa: PLR0913, PLR0917 - what the order came with
         status = _work(core, zygote, segment, bell, control, setup, reply)
     except BaseException:  # noqa: BLE001 - the end of this process, whatever it was
         sys.excepthook(*sys.exc_info())
+        with suppress(Exception):  # what an initializer has printed, which may say why
+            sys.stdout.flush()
     finally:
         os._exit(status)
 
@@ -151,6 +153,8 @@ def _prepare(wanted: dict[str, Any]) -> None:
         _import_python_side(wanted).import_modules(wanted)
     if wanted.get("python"):
         _import_python_side(wanted).prepare(wanted)
+    with suppress(Exception):  # printed meanwhile; what calls print is written as they end
+        sys.stdout.flush()
 
 
 def _seal(core: Any, seal: bytes) -> bool:

@@ -27,6 +27,7 @@ from aionif.core.native import ffi
 from aionif.errors import NifArgumentError
 from aionif.memory import shared
 from aionif.memory.arena import SIZE, Block
+from aionif.process import mapped
 from aionif.process.packed import Packed, Packing
 from aionif.process.packing_ctypes import pack_ctypes
 from aionif.process.pointers import (
@@ -49,7 +50,8 @@ _OWNERS = (
     getattr(backend, "__CDataOwn"),
     getattr(backend, "__CDataFromBuf"),
 )
-_Span = tuple[int, int, int, bool]  # here, there, bytes, whether it can be written to for certain
+# here, there, bytes, whether it can be written to for certain, whether it is of a file
+_Span = tuple[int, int, int, bool, bool]
 
 
 def packing_of(plan: Plan, warm: shared.Warm | None, *, is_session: bool) -> Packing:
@@ -71,6 +73,7 @@ def packing_of(plan: Plan, warm: shared.Warm | None, *, is_session: bool) -> Pac
         expected = ctype.args[index] if index < len(ctype.args) else None
         packer.is_readonly = index in plan.constant or _is_readonly(given)
         packer.is_sure = not isinstance(given, _OWNERS[1])
+        packer.is_mapped = mapped.is_mapped(given)
         return _pack_cffi(expected, argument, packer, is_session)
 
     return Packing(_packer(plan, pack_one, warm), _unpack)
@@ -86,6 +89,7 @@ class _Packer:
         self.back: list[_Span] = []
         self.is_readonly = False  # the argument that is looked at
         self.is_sure = True
+        self.is_mapped = False
 
     def add(self, address: int, size: int, *, writable: bool) -> int:
         """Return where the worker will find this memory."""
@@ -101,13 +105,19 @@ class _Packer:
             self.keep.append(large)
             self.block.grant(large.number, writable=writable)
             there = large.address
-            large.fill(ffi.buffer(ffi.cast("char *", address), size))
+            try:
+                large.fill(ffi.buffer(ffi.cast("char *", address), size))
+            except OSError as problem:
+                mapped.refuse_cut(problem)
         else:
             if writable:
                 self.block.pointer.back = self.block.used
-            ctypes.memmove(there, address, size)  # without the interpreter's lock
+            if self.is_mapped:
+                mapped.copy(there, address, size)
+            else:
+                ctypes.memmove(there, address, size)  # without the interpreter's lock
         if writable:
-            self.back.append((address, there, size, self.is_sure))
+            self.back.append((address, there, size, self.is_sure, self.is_mapped))
         return there
 
 
@@ -139,8 +149,10 @@ def _packer(
 
 def _unpack(result: Any, arguments: tuple[Any, ...], _door: Any) -> Any:
     if type(arguments) is Packed:
-        for here, there, size, is_sure in arguments.back:
-            if is_sure or ctypes.string_at(here, size) != ctypes.string_at(there, size):
+        for here, there, size, is_sure, is_mapped in arguments.back:
+            if is_mapped:
+                mapped.copy(here, there, size)
+            elif is_sure or ctypes.string_at(here, size) != ctypes.string_at(there, size):
                 ctypes.memmove(here, there, size)
     return result
 

@@ -1,4 +1,8 @@
-"""Structured log events: failures of calls, and what happens to workers. Successes are silent."""
+"""Structured log events: failures of calls, and what happens to workers. Successes are silent.
+
+Of each kind of failure of a function the first five within a second are told in full, then one a
+second, with `suppressed`: how many others there were.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,29 @@ from aionif.errors import (
     NifTimeout,
 )
 from aionif.log import warn
+from aionif.telemetry.throttle import Throttle
 
-__all__ = ("call_failed",)
+__all__ = ("call_failed", "tell_suppressed")
+
+_throttle = Throttle(lambda event, fields: warn(event, **fields))
 
 
 def call_failed(error: NifError, duration: float | None = None) -> None:
     """Log a call that ended with `error`; duration in seconds, where it ran."""
     event, details = _describe(error)
-    warn(
-        event,
-        function=error.function,
-        library=error.library,
-        tier=error.tier,
-        duration=duration,
+    fields = {
+        "function": error.function,
+        "library": error.library,
+        "tier": error.tier,
+        "duration": duration,
         **details,
-    )
+    }
+    _throttle.take(event, (error.function, error.library, error.tier), fields)
+
+
+def tell_suppressed() -> None:
+    """Log the failures that have only been counted so far."""
+    _throttle.flush()
 
 
 def _describe(error: NifError) -> tuple[str, dict[str, Any]]:  # noqa: PLR0911 - a table in code

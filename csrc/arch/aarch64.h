@@ -52,6 +52,24 @@ static inline void aionif__arch_return_pointer(struct aionif__result *result, ui
 
 static inline void aionif__arch_pause(void) { __asm__ volatile("isb" ::: "memory"); }
 
+/* How this thread computes: rounding, traps, what becomes of denormals. */
+struct aionif__float_control {
+    uint64_t fpcr;
+};
+
+static inline void aionif__arch_float_read(struct aionif__float_control *out) {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(out->fpcr));
+}
+
+/* As it was before a call. */
+static inline void aionif__arch_float_restore(const struct aionif__float_control *before) {
+    struct aionif__float_control now;
+    aionif__arch_float_read(&now);
+    if (now.fpcr != before->fpcr) {
+        __asm__ volatile("msr fpcr, %0" : : "r"(before->fpcr));
+    }
+}
+
 #define AIONIF__SHADOW_STACKS_OFF "glibc.cpu.aarch64_gcs=0"
 /* The guarded control stack. Older headers don't name what asks for it. */
 static inline bool aionif__arch_shadow_stacks(void) {

@@ -1,6 +1,7 @@
 /* The one place that chooses between processors. Each arch header gives
  *   struct aionif__registers, struct aionif__result, AIONIF__INTEGER_REGISTERS, ..._VECTOR_REGISTERS
  *   aionif__arch_result_pointer, aionif__arch_return_pointer, aionif__arch_pause
+ *   struct aionif__float_control, aionif__arch_float_read, aionif__arch_float_restore
  *   aionif__arch_shadow_stacks, AIONIF__AUDIT_ARCH, AIONIF__SYSCALL_BYTES, aionif__syscall_code
  * and context_<arch>.h, for fault handlers, what is read from and written to a saved context. */
 #ifndef AIONIF_ARCH_H

@@ -53,6 +53,31 @@ static inline void aionif__arch_return_pointer(struct aionif__result *result, ui
 
 static inline void aionif__arch_pause(void) { __builtin_ia32_pause(); }
 
+/* How this thread computes: rounding, traps, what becomes of denormals. Which flags are raised is no
+ * part of it, as every function may raise some. */
+struct aionif__float_control {
+    uint32_t vector; /* MXCSR */
+    uint16_t x87;
+};
+
+static inline void aionif__arch_float_read(struct aionif__float_control *out) {
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(out->vector), "=m"(out->x87));
+}
+
+/* As it was before a call. What is on the x87's stack and which flags are raised is not looked at: that
+ * costs more than the rest of a call. After a crash the handler has cleared both. */
+static inline void aionif__arch_float_restore(const struct aionif__float_control *before) {
+    enum { FLAGS = 0x3f };
+    struct aionif__float_control now;
+    aionif__arch_float_read(&now);
+    if ((now.vector ^ before->vector) & ~(uint32_t)FLAGS) {
+        __asm__ volatile("ldmxcsr %0" : : "m"(before->vector));
+    }
+    if (now.x87 != before->x87) { /* fldcw alone would trap later, where a flag is raised */
+        __asm__ volatile("fnclex\n\tfldcw %0" : : "m"(before->x87));
+    }
+}
+
 #define AIONIF__SHADOW_STACKS_OFF "glibc.cpu.x86_shstk=off"
 /* User shadow stacks (CET). */
 static inline bool aionif__arch_shadow_stacks(void) {

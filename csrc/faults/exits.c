@@ -16,7 +16,7 @@
  * call starts, and there no handler is left to meet the trap: `system("true")` would die of SIGSYS.
  * The filter therefore traps only the very instructions by which this process's libc leaves
  * (instruction_pointer in seccomp_data); another program's libc is elsewhere, as addresses are random.
- * Where they are not (a debugger, setarch -R), _exit is not trapped, and that is said.
+ * The dynamic linker, which leaves where a symbol is missing, is met anywhere in its code. Where they are not (a debugger, setarch -R), _exit is not trapped, and that is said.
  *
  * A filter needs no_new_privs or CAP_SYS_ADMIN. The former would take setuid from programs that a NIF
  * starts, so the latter is tried first; no_new_privs, too, is set for the worker's thread only. */
@@ -39,12 +39,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MAX_LEAVES = 8, MAX_FILTER = 24 + 5 * MAX_LEAVES + 2 * AIONIF_SYSCALLS };
+enum { MAX_LEAVES = 8, MAX_FILTER = 32 + 5 * MAX_LEAVES + 2 * AIONIF_SYSCALLS };
 
 static void on_exit_handler(int status, void *unused) {
     (void)unused;
@@ -154,11 +155,44 @@ static void give(struct program *program, uint32_t verdict) {
     add(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, verdict));
 }
 
+/* The code of the dynamic linker, which says so if a symbol is missing at its first use, and leaves by an
+ * _exit of its own that has no name. False: it is not known, or the filter can't compare it. */
+static bool find_linker(uint64_t *low, uint64_t *high) {
+    uintptr_t base = getauxval(AT_BASE);
+    const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)base;
+    if (!base) {
+        return false;
+    }
+    const ElfW(Phdr) *segment = (const ElfW(Phdr) *)(base + header->e_phoff);
+    for (int i = 0; i < header->e_phnum; i++, segment++) {
+        if (segment->p_type == PT_LOAD && (segment->p_flags & PF_X)) {
+            *low = base + segment->p_vaddr;
+            *high = *low + segment->p_memsz;
+            return *low >> 32 == *high >> 32;
+        }
+    }
+    return false;
+}
+
+static void trap_linker(struct program *program, uint64_t low, uint64_t high) {
+    uint32_t offset = offsetof(struct seccomp_data, instruction_pointer);
+    load(program, offset + 4);
+    unless(program, (uint32_t)(low >> 32), 4);
+    load(program, offset);
+    add(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (uint32_t)low, 0, 2));
+    add(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)high, 1, 0));
+    give(program, SECCOMP_RET_TRAP | AIONIF__FILTER_MARK);
+}
+
 static void trap_leaves(struct program *program) {
-    uint64_t leaves[MAX_LEAVES];
+    uint64_t leaves[MAX_LEAVES], low, high;
     int count = find_leaves("_exit", leaves, 0);
     count = find_leaves("syscall", leaves, count);
-    unless(program, SYS_exit_group, (uint8_t)(5 * count + 1));
+    bool has_linker = find_linker(&low, &high);
+    unless(program, SYS_exit_group, (uint8_t)(5 * count + (has_linker ? 6 : 0) + 1));
+    if (has_linker) {
+        trap_linker(program, low, high);
+    }
     for (int i = 0; i < count; i++) {
         uint32_t offset = offsetof(struct seccomp_data, instruction_pointer);
         load(program, offset);

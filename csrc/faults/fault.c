@@ -3,13 +3,8 @@
  * Purpose: a fault inside a native call ends that call, not the process. Guarantee: a fault anywhere
  * else is met as if this file did not exist (chain.c).
  *
- * A fault is ours only if all of this holds:
- *   - this thread has a call armed, and the process is the one the core was started in: the child of
- *     a fork() inside a call must not come back into the parent's program;
- *   - the stack pointer lies in that call's stack, guard included;
- *   - the kernel raised it for an instruction of this thread, or this thread sent it to itself
- *     (abort, raise). What another thread or process sent is not ours;
- *   - the interpreter is not on the call's stack (a callback): its frames can't be dropped.
+ * Which faults those are is said in ownership.c. Besides, the interpreter must not be on the call's
+ * stack (a callback): its frames can't be dropped.
  *
  * Recovery rewrites the saved context so that sigreturn arrives at aionif__invoke_exit. The switch to
  * the call's stack is the recovery point: nothing is saved per call, the kernel restores the mask, and
@@ -20,8 +15,7 @@
  *
  * Rejected: asking for the current handlers on each call (a system call each). faulthandler and
  * others that come later are found by the watchdog; until then their handler runs first, and when it
- * raises the signal again, the interrupted stack pointer is on our alternate stack. That is accepted
- * as ours too, the address then being lost. */
+ * raises the signal again, the interrupted stack pointer is on our alternate stack. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -31,7 +25,9 @@
 #include "faults/chain.h"
 #include "faults/exits.h"
 #include "faults/fstat.h"
+#include "faults/interpreter.h"
 #include "faults/modules.h"
+#include "faults/ownership.h"
 #include "faults/unwind.h"
 #include "system/glibc.h"
 
@@ -43,73 +39,28 @@
 static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
 enum { FAULTS = sizeof faults / sizeof faults[0] };
 
-static pid_t owner;
 static int abort_signal;
-static bool raise_blocks;
 static void (*on_denial)(int);
-
-static bool within(const struct aionif__stack *stack, uintptr_t sp) {
-    return sp >= stack->guard_low && sp <= stack->top;
-}
-
-/* Ours, or the one that replaced it: faulthandler.enable() gives its thread another. */
-static bool on_alternate_stack(const struct aionif__thread *self, uintptr_t sp) {
-    stack_t now;
-    return within(&self->altstack.stack, sp) ||
-           (sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE) &&
-            sp - (uintptr_t)now.ss_sp < now.ss_size);
-}
-
-static bool on_call_stack(const struct aionif__invocation *invocation, uintptr_t sp) {
-    return sp >= invocation->guard_low && sp <= (uintptr_t)invocation->stack_top;
-}
-
-static bool raised_by_kernel(const siginfo_t *info) {
-    return info->si_code > 0 && !(info->si_signo == SIGBUS && info->si_code == BUS_MCEERR_AO);
-}
-
-static bool raised_by_itself(const struct aionif__thread *self, const siginfo_t *info,
-                             const ucontext_t *context) {
-    return info->si_code == SI_TKILL && info->si_pid == owner &&
-           context_raised_self(context, info->si_signo, self->tid, raise_blocks);
-}
-
-/* Everything but the last condition above, which takes a backtrace. */
-static bool is_ours(const struct aionif__thread *self, const struct aionif__invocation *invocation,
-                    const siginfo_t *info, const ucontext_t *context) {
-    if (getpid() != owner) {
-        return false;
-    }
-    uintptr_t sp = context_sp(context);
-    if (on_call_stack(invocation, sp)) {
-        return raised_by_kernel(info) || raised_by_itself(self, info, context);
-    }
-    return on_alternate_stack(self, sp) && raised_by_itself(self, info, context);
-}
-
-static bool is_overflow(const struct aionif__invocation *invocation, const siginfo_t *info) {
-    uintptr_t address = (uintptr_t)info->si_addr;
-    return (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) && raised_by_kernel(info) &&
-           address >= invocation->guard_low && address < invocation->stack_low;
-}
 
 static void record_signal(struct aionif__thread *self, const struct aionif__invocation *invocation,
                           const siginfo_t *info, const ucontext_t *context) {
     struct aionif_failure *failure = &self->failure;
+    uintptr_t sp = context_sp(context);
+    bool on_stack = aionif__on_call_stack(invocation, sp);
     memset(failure, 0, offsetof(struct aionif_failure, registers));
     failure->type_name[0] = failure->reason[0] = '\0';
     failure->exact = failure->stack_used = 0;
-    failure->kind = is_overflow(invocation, info) ? AIONIF_OVERFLOW : AIONIF_SIGNAL;
+    failure->kind =
+        aionif__is_overflow(self, invocation, info, context) ? AIONIF_OVERFLOW : AIONIF_SIGNAL;
     failure->signal = info->si_signo;
     failure->code = info->si_code;
     failure->thread = self->tid;
-    failure->displaced = !on_call_stack(invocation, context_sp(context));
-    failure->has_address = raised_by_kernel(info) && info->si_signo != SIGSYS;
+    failure->displaced = !on_stack && aionif__on_alternate_stack(self, sp);
+    failure->has_address = aionif__raised_by_kernel(info) && info->si_signo != SIGSYS;
     failure->address = (uint64_t)(uintptr_t)info->si_addr;
     failure->has_registers = !failure->displaced;
     context_read(context, failure->registers);
-    uintptr_t sp = context_sp(context);
-    self->fault_sp = on_call_stack(invocation, sp) ? sp : 0;
+    self->fault_sp = on_stack ? sp : 0;
     self->fault_top = (uintptr_t)invocation->stack_top;
     if (info->si_signo == SIGABRT) { /* before the walk: a smashed stack ends the recording */
         aionif__abort_message(failure->reason, AIONIF_TEXT);
@@ -121,7 +72,8 @@ static void record_signal(struct aionif__thread *self, const struct aionif__invo
 static bool jumped_astray(const struct aionif__invocation *invocation, const siginfo_t *info,
                           const ucontext_t *context) {
     uintptr_t sp = context_sp(context);
-    return raised_by_kernel(info) && (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) &&
+    return aionif__raised_by_kernel(info) &&
+           (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) &&
            (uintptr_t)info->si_addr == context_pc(context) && sp >= invocation->stack_low &&
            sp + sizeof(uintptr_t) <= (uintptr_t)invocation->stack_top;
 }
@@ -213,9 +165,9 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     if (is_sealed_off(info) && on_denial) {
         on_denial(info->si_syscall);
     }
-    if (self && self->recording && on_alternate_stack(self, context_sp(context))) {
+    if (self && self->recording && aionif__on_alternate_stack(self, context_sp(context))) {
         resume(self, self->recording, context, AIONIF__FAULTED);
-    } else if (invocation && is_ours(self, invocation, info, context)) {
+    } else if (invocation && aionif__is_calls_fault(self, invocation, info, context)) {
         record_signal(self, invocation, info, context);
         self->failure.error_number = error_number;
         int ending = ending_of(self, info, context);
@@ -265,9 +217,11 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
     }
     die_if_proving(self, info);
     uintptr_t pc = context_pc(context), sp = context_sp(context);
-    if (invocation && !self->recording && info->si_pid == owner && getpid() == owner &&
+    if (invocation && !self->recording && aionif__is_owner(info->si_pid) &&
+        aionif__is_owner(getpid()) &&
         atomic_load(&self->control->abort_ticket) == invocation->ticket &&
-        on_call_stack(invocation, sp) && aionif__module_owner(pc) == AIONIF__USER) {
+        !aionif__interpreter_is_held() && aionif__on_call_stack(invocation, sp) &&
+        aionif__module_owner(pc) == AIONIF__USER) {
         memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
         self->failure.type_name[0] = self->failure.reason[0] = '\0';
         self->failure.kind = AIONIF_ABORTED;
@@ -288,8 +242,9 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
 void aionif__fault_exit(int status) {
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
-    if (!invocation || !self->contains_exit || aionif__exits_hold_a_lock() || getpid() != owner ||
-        !on_call_stack(invocation, (uintptr_t)__builtin_frame_address(0))) {
+    if (!invocation || !self->contains_exit || aionif__exits_hold_a_lock() ||
+        !aionif__is_owner(getpid()) || aionif__interpreter_is_held() ||
+        !aionif__on_call_stack(invocation, (uintptr_t)__builtin_frame_address(0))) {
         return;
     }
     memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
@@ -350,8 +305,8 @@ static bool libc_blocks_in_raise(void) {
 }
 
 const char *aionif__fault_start(void) {
-    owner = getpid();
-    raise_blocks = libc_blocks_in_raise();
+    aionif__interpreter_find();
+    aionif__ownership_start(getpid(), libc_blocks_in_raise());
     struct sigaction action = fault_action();
     for (int i = 0; i < FAULTS; i++) {
         if (!aionif__chain_install(faults[i], &action)) {
@@ -366,7 +321,7 @@ const char *aionif__fault_start(void) {
 
 void aionif__fault_tell_denials(void (*told)(int)) { on_denial = told; }
 
-void aionif__fault_forked(void) { owner = getpid(); }
+void aionif__fault_forked(void) { aionif__ownership_start(getpid(), libc_blocks_in_raise()); }
 
 int aionif__fault_reclaim(void) {
     struct sigaction action = fault_action();
@@ -379,7 +334,7 @@ int aionif__fault_reclaim(void) {
     return displaced;
 }
 
-pid_t aionif__fault_pid(void) { return owner; }
+pid_t aionif__fault_pid(void) { return aionif__ownership_process(); }
 
 int aionif__fault_abort_signal(void) { return abort_signal; }
 

@@ -137,8 +137,9 @@ struct aionif__record *aionif__lane_claim(struct aionif__lane *lane) {
  * descriptor that stays readable and a flag that says there is nothing. */
 void aionif__bell_ring(struct aionif__bell *bell) {
     uint64_t one = 1;
-    ssize_t written = write(bell->descriptor, &one, sizeof one);
-    (void)written; /* full counts as rung */
+    /* Not by write(), which is a cancellation point: on a thread whose cancellation a call was stopped
+     * in, glibc 2.36 waits there for ever. Full counts as rung. */
+    syscall(SYS_write, bell->descriptor, &one, sizeof one);
     atomic_store(&bell->rung, 1);
 }
 

@@ -24,6 +24,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -202,7 +203,23 @@ static bool prepare(struct aionif__thread *self, struct aionif__record *record,
     return find_function(self, record, invocation, ending);
 }
 
-static void done(struct aionif__thread *self) { self->stack = own_stack; }
+static void flush(void *unused) {
+    (void)unused;
+    fflush(stdout);
+}
+
+/* A worker is killed in the end, so what its calls print can't wait in libc for that; nobody who has
+ * the result of a call misses its text then, either. That of a call that crashed is lost. A stdout that
+ * the call has damaged is a crash of that call. */
+static int done(struct aionif__thread *self, int ending) {
+    self->stack = own_stack;
+    bool by_exit = ending == AIONIF__EXITED && self->traits == 0; /* not by _exit */
+    bool ended_well = ending == AIONIF__RETURNED || ending == AIONIF__THREW || by_exit;
+    if (ended_well && __fpending(stdout) && !aionif__thread_try(self, flush, NULL)) {
+        return AIONIF__FAULTED;
+    }
+    return ending;
+}
 
 static uint8_t describe_frame(struct aionif__slot *slot, uint64_t address) {
     static struct aionif_module module;
@@ -272,6 +289,7 @@ static void note_denial(int number) {
 /* The window is reserved since the zygote's start, so nothing can be in the way. */
 int aionif_child_enter(const struct aionif_child *given) {
     child = *given;
+    __fpurge(stdout); /* what the zygote had not written is the zygote's to write */
     /* With the zygote gone nobody would wait for this process, or pass on what it says. */
     if (child.zygote >= 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -78,8 +78,12 @@ static const char *order(struct aionif__worker *worker) {
         worker->lane = &process->segment->lane;
         worker->lane->spin_ns = worker->settings.spin_ns;
         process->segment->settings = worker->settings;
-        const int descriptors[] = {segment, process->bell, theirs, worker->settings.setup,
-                                   aionif__reply_descriptor(process->reply), worker->settings.out};
+        const int descriptors[] = {segment,
+                                   process->bell,
+                                   theirs,
+                                   worker->settings.setup,
+                                   aionif__reply_descriptor(process->reply),
+                                   worker->settings.out};
         if (!aionif__zygote_order(process, worker->settings.zygote, worker->settings.fresh,
                                   descriptors)) {
             failed = AIONIF__ZYGOTE;

@@ -7,8 +7,9 @@
  *          |  overflow         |                                      |
  *   -------|-------------------|--------------------------------------|------
  *
- * The guard costs address space only. It is as large as the stack Linux gives a main thread, so that
- * a function with one huge frame, which would overflow that stack too, still lands in it.
+ * The guard costs address space only, so it is wide: a function with one huge frame must land in it, not
+ * in what lies below. Where address space is limited it is as large as the stack Linux gives a main
+ * thread, which such a frame would overflow too.
  *
  * A worker keeps its stack for all of its calls; nothing is mapped or unmapped per call. */
 #include "threads/stack.h"
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Linux 5.14 named it, glibc 2.34 its headers. The number is the kernel's ABI. */
@@ -24,7 +26,7 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
-enum { ALTSTACK_FLOOR = 128 * 1024, ALTSTACK_GUARD = 64 * 1024 };
+enum { ALTSTACK_FLOOR = 128 * 1024, ALTSTACK_GUARD = 64 * 1024, NARROW_GUARD = 8 << 20 };
 
 static size_t round_to_pages(size_t size) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -36,9 +38,15 @@ size_t aionif__stack_minimum(void) {
     return round_to_pages(minimum > 16384 ? (size_t)minimum : 16384);
 }
 
+static size_t affordable(size_t guard) {
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return limited && guard > NARROW_GUARD ? NARROW_GUARD : guard;
+}
+
 bool aionif__stack_map(struct aionif__stack *stack, size_t size, size_t guard) {
     size = round_to_pages(size);
-    guard = round_to_pages(guard);
+    guard = round_to_pages(affordable(guard));
     char *base = mmap(NULL, guard + size, PROT_NONE,
                       /* NORESERVE: the guard never becomes memory, and a stack rarely all of it. */
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
@@ -100,6 +108,16 @@ bool aionif__altstack_enter(struct aionif__altstack *altstack) {
         return false;
     }
     return true;
+}
+
+void aionif__altstack_restore(const struct aionif__altstack *altstack) {
+    stack_t current;
+    if (sigaltstack(NULL, &current) == 0 &&
+        (current.ss_sp != (void *)altstack->stack.low || current.ss_flags & SS_DISABLE)) {
+        stack_t ours = {.ss_sp = (void *)altstack->stack.low,
+                        .ss_size = altstack->stack.top - altstack->stack.low};
+        sigaltstack(&ours, NULL);
+    }
 }
 
 /* Another owner may have registered its own since: that one is left alone. */

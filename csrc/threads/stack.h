@@ -29,5 +29,7 @@ struct aionif__altstack {
 };
 bool aionif__altstack_map(struct aionif__altstack *altstack); /* by any thread, before that */
 bool aionif__altstack_enter(struct aionif__altstack *altstack);
+/* A call may have switched it off, or put another in its place. */
+void aionif__altstack_restore(const struct aionif__altstack *altstack);
 void aionif__altstack_leave(struct aionif__altstack *altstack);
 #endif

@@ -106,12 +106,15 @@ static uintptr_t free_top(const struct aionif__thread *self) {
 __attribute__((noinline)) int aionif__thread_run(struct aionif__thread *self,
                                                  struct aionif__invocation *invocation) {
     struct aionif__invocation *outer = self->armed;
+    struct aionif__float_control float_control;
+    aionif__arch_float_read(&float_control);
     invocation->stack_top = (void *)free_top(self);
     invocation->stack_low = self->stack.low;
     invocation->guard_low = self->stack.guard_low;
     self->armed = invocation;
     int ending = aionif__invoke(invocation);
     self->armed = outer;
+    aionif__arch_float_restore(&float_control); /* the next call, or its caller, relies on it */
     return ending;
 }
 

@@ -11,6 +11,7 @@
 #include "faults/lock_check.h"
 #include "lanes/alarm.h"
 #include "lanes/ending.h"
+#include "threads/quarantine.h"
 #include "workers/serve.h"
 #include "workers/watchdog.h"
 
@@ -21,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { INLINE_STACK = 1 << 20, INLINE_GUARD = 8 << 20 };
+enum { INLINE_STACK = 1 << 20, INLINE_GUARD = 128 << 20 };
 
 static void settle_failure(struct aionif__thread *self, const struct aionif__invocation *invocation,
                            int ending) {
@@ -41,6 +42,9 @@ static void settle_failure(struct aionif__thread *self, const struct aionif__inv
         if (!self->armed) { /* else the frames of an outer call are on it */
             aionif__stack_clear(&self->stack);
         }
+    }
+    if (!self->armed && (ending == AIONIF__FAULTED || ending == AIONIF__ABORTED)) {
+        aionif__stack_exchange(&self->stack);
     }
 }
 

@@ -20,6 +20,8 @@
 #include "faults/lock_check.h"
 #include "faults/unwind.h"
 #include "lanes/events.h"
+#include "threads/quarantine.h"
+#include "workers/leftovers.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -49,6 +51,7 @@ bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane
     self->control = &lane->control;
     self->contains_exit = settings->contain_exit;
     open_signals(self, blocked);
+    aionif__leftovers_enter(settings->name);
     return true;
 }
 
@@ -125,14 +128,36 @@ static void fail(struct aionif__thread *self, struct aionif__lane *lane,
     }
     if (around) {
         around->describe(self, record);
+    } else if (ending != AIONIF__THREW && ending != AIONIF__UNWOUND) {
+        aionif__stack_exchange(&self->stack);
     }
     record->kind = self->failure.kind;
     record->failure = self->failure;
 }
 
-static void run(struct aionif__thread *self, struct aionif__lane *lane,
-                struct aionif__record *record, const struct aionif__around *around) {
-    struct aionif__invocation invocation = {
+/* How long it takes to ask the kernel for the alternate stack; the shortest of some times. */
+static int64_t time_of_asking(const struct aionif__thread *self) {
+    enum { TIMES = 3 };
+    int64_t shortest = INT64_MAX;
+    for (int i = 0; i < TIMES; i++) {
+        int64_t start = aionif__now_ns();
+        aionif__altstack_restore(&self->altstack);
+        int64_t took = aionif__now_ns() - start;
+        shortest = took < shortest ? took : shortest;
+    }
+    return shortest;
+}
+
+/* A call that took less than a system call takes has made none. */
+static void undo(const struct aionif__thread *self, const struct aionif__record *record, int ending,
+                 int64_t shortest) {
+    if (ending != AIONIF__RETURNED || record->ended_ns - record->started_ns >= shortest) {
+        aionif__altstack_restore(&self->altstack);
+    }
+}
+
+static struct aionif__invocation invocation_of(struct aionif__record *record) {
+    return (struct aionif__invocation){
         .function = record->function,
         .words = record->words,
         .word_count = record->word_count,
@@ -141,6 +166,12 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
         .ticket = record->ticket,
         .backtrace_limit = AIONIF_FRAMES,
     };
+}
+
+static int run(struct aionif__thread *self, struct aionif__lane *lane,
+               struct aionif__record *record, const struct aionif__around *around,
+               int64_t shortest) {
+    struct aionif__invocation invocation = invocation_of(record);
     record->result.has_x87 = record->has_x87;
     if (record->measure_stack) {
         aionif__stack_clear(&self->stack);
@@ -149,13 +180,16 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
     record->started_ns = aionif__now_ns();
     int ending = AIONIF__RETURNED;
     if (!around || around->prepare(self, record, &invocation, &ending)) {
+        aionif__leftovers_allow();
         errno = record->error_number;
         ending = aionif__thread_run(self, &invocation);
         record->error_number = errno;
     }
+    bool cancelled = aionif__leftovers_cancelled();
     record->ended_ns = aionif__now_ns();
+    undo(self, record, ending, shortest);
     if (around) {
-        around->done(self);
+        ending = around->done(self, ending);
     }
     if (record->measure_stack) {
         record->stack_used = aionif__stack_used(&self->stack);
@@ -163,7 +197,11 @@ static void run(struct aionif__thread *self, struct aionif__lane *lane,
     if (ending != AIONIF__RETURNED) {
         fail(self, lane, record, &invocation, ending, around);
     }
+    if (cancelled && atomic_load(&lane->health) == AIONIF__SERVING) {
+        atomic_store(&lane->health, AIONIF__LEAVING);
+    }
     aionif__lane_publish(lane, record);
+    return ending;
 }
 
 /* The watchdog may have given up on the proof meanwhile: then `health` says RETIRED already. */
@@ -178,12 +216,24 @@ static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
     atomic_compare_exchange_strong(&lane->health, &proving, health[verdict]);
 }
 
+/* Before the next call: `health` says that no lock is held. */
+static void clean(struct aionif__lane *lane) {
+    uint32_t serving = AIONIF__SERVING;
+    if (atomic_load(&lane->health) == AIONIF__SERVING && !aionif__leftovers_clean()) {
+        atomic_compare_exchange_strong(&lane->health, &serving, AIONIF__LEAVING);
+    }
+}
+
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self,
                    const struct aionif__around *around) {
+    int64_t shortest = time_of_asking(self);
     for (struct aionif__record *record; (record = aionif__lane_claim(lane));) {
-        run(self, lane, record, around);
+        int ending = run(self, lane, record, around, shortest);
         if (atomic_load(&lane->health) == AIONIF__CHECKING) {
             prove(lane, self);
+        }
+        if (ending != AIONIF__RETURNED && ending != AIONIF__THREW) {
+            clean(lane);
         }
         while (atomic_load(&lane->health) == AIONIF__RETIRED) {
             pause();

@@ -12,7 +12,8 @@ struct aionif__around {
      * says why; `ending` is how code that this had to run ended, if it did not return. */
     bool (*prepare)(struct aionif__thread *self, struct aionif__record *record,
                     struct aionif__invocation *invocation, int *ending);
-    void (*done)(struct aionif__thread *self); /* after each call, prepared or not */
+    /* After each call, prepared or not: given how it ended, returns how it is to be told to have. */
+    int (*done)(struct aionif__thread *self, int ending);
     /* After a failure: keeps what of it means nothing to who reads the record. */
     void (*describe)(struct aionif__thread *self, const struct aionif__record *record);
 };

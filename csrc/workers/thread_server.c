@@ -15,6 +15,7 @@
 #include "lanes/events.h"
 #include "lanes/lack.h"
 #include "lanes/worker.h"
+#include "workers/leftovers.h"
 #include "workers/serve.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Room for the loop, for dlopen of the C++ helper, and for large thread-local storage. */
@@ -30,11 +32,15 @@ enum { THREAD_STACK = 512 * 1024, THREAD_GUARD = 64 * 1024 };
 
 #define PROOF_NS ((int64_t)250000000) /* without progress of a thread that could have made some */
 
+#define END_NS ((int64_t)250000000)
+#define LONGEST_END_NS ((int64_t)2000000000)
+
 /* A worker's `own`. */
 struct served {
     struct aionif__thread self;
     struct aionif__stack stack; /* of the thread itself; its calls run on another */
     pthread_t thread;
+    bool joined;
     sigset_t signals;          /* its pool's */
     int64_t checking_since_ns; /* without progress */
     uint32_t progress_seen;
@@ -56,6 +62,7 @@ static void *thread_main(void *argument) {
     struct aionif__thread *self = &served->self;
     bool entered = aionif__thread_enter(self); /* its stacks are mapped: nothing else can fail */
     aionif__exits_worker(1);
+    aionif__leftovers_learn();
     if (entered && aionif__worker_enter(self, lane, &worker->settings, served->signals)) {
         if (worker->settings.name[0]) {
             pthread_setname_np(pthread_self(), worker->settings.name);
@@ -214,14 +221,40 @@ static bool end(struct aionif__call *call, int mode) {
     return false;
 }
 
+/* GONE is the last that the loop says. Then the thread runs destructors of thread-local data, which are
+ * anybody's code and may hang: so nothing here waits for it without end. One that a call has detached
+ * can't be joined; with its id the kernel has forgotten it. */
 static bool is_gone(const struct aionif__worker *worker) {
-    return atomic_load(&worker->lane->health) == AIONIF__GONE;
+    struct served *served = worker->own;
+    if (atomic_load(&worker->lane->health) != AIONIF__GONE) {
+        return false;
+    }
+    int error = served->joined ? 0 : pthread_tryjoin_np(served->thread, NULL);
+    served->joined = !error;
+    return !error || (error == EINVAL &&
+                      syscall(SYS_tgkill, getpid(), atomic_load(&worker->lane->tid), 0) != 0);
 }
 
-static void join(struct aionif__worker *worker) {
-    struct served *served = worker->own;
-    pthread_join(served->thread, NULL);
-    free_worker(worker);
+/* For a thread that sleeps: this long after all were told to end. One that wants a CPU gets longer. */
+static bool ends_in_time(const struct aionif__worker *worker, int64_t began_ns) {
+    struct timespec pause = {.tv_nsec = 10000};
+    while (!is_gone(worker)) {
+        int64_t waited = aionif__now_ns() - began_ns;
+        if (waited > LONGEST_END_NS ||
+            (waited > END_NS && !aionif__thread_wants_cpu(atomic_load(&worker->lane->tid)))) {
+            return false;
+        }
+        nanosleep(&pause, NULL);
+        pause.tv_nsec += pause.tv_nsec < 1000000 ? pause.tv_nsec / 2 : 0;
+    }
+    return true;
+}
+
+static void let_go(struct aionif_pool *pool, struct aionif__worker *worker) {
+    pool->statistics.abandoned++;
+    aionif__core_event(AIONIF_CORE_UNENDED, 0, atomic_load(&worker->lane->tid), NULL,
+                       pool->settings.name);
+    aionif__worker_stray(worker);
 }
 
 static void tell_to_stop(struct aionif_pool *pool) {
@@ -235,6 +268,7 @@ static void tell_to_stop(struct aionif_pool *pool) {
 /* A worker that serves leaves at once; one that still runs a call, or proves itself, becomes a stray
  * that is freed when it has gone. */
 static void stop(struct aionif_pool *pool) {
+    int64_t began_ns = aionif__now_ns();
     tell_to_stop(pool);
     while (pool->worker_count) {
         struct aionif__worker *worker = pool->workers[0];
@@ -244,8 +278,13 @@ static void stop(struct aionif_pool *pool) {
         aionif__worker_take_out(worker);
         if (idle) {
             aionif__unlock(); /* others may want the lock meanwhile */
-            join(worker);
+            bool ended = ends_in_time(worker, began_ns);
             aionif__lock();
+            if (ended) {
+                free_worker(worker);
+            } else {
+                let_go(pool, worker);
+            }
         } else {
             atomic_store(&worker->lane->left_alone, 1);
             aionif__worker_stray(worker);
@@ -262,5 +301,5 @@ const struct aionif__server aionif__thread_server = {
     .stop = stop,
     .end = end,
     .is_gone = is_gone,
-    .free = join,
+    .free = free_worker,
 };

@@ -194,7 +194,7 @@ def test_typed_arrays(library: NifLibrary, call: Callable[..., Any]) -> None:
     ints, doubles = np.arange(100, dtype=np.int32), np.arange(100, dtype=np.float64) / 2
     assert call(library.sum_ints, ints, 100, SLOW) == 4950
     assert call(library.sum_doubles, doubles, 100, SLOW) == 2475.0
-    with pytest.raises(NifArgumentError, match="items of 8 bytes"):
+    with pytest.raises(NifArgumentError, match="items have 8 bytes"):
         call(library.sum_ints, doubles, 100, 0)
 
 

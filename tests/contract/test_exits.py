@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from signal import Signals
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cffi
 import pytest
 
+from aionif import NifExecutor, NifExit
 from aionif.testing.gallery import SPECIMENS
 from tests import children, support
 
@@ -115,3 +117,26 @@ def test_all_of_it_without_privileges() -> None:
     assert ending.status == STATUS
     contained = ["underscore_exit 4", "underscore_exit 4", "alive 5"]
     assert ending.lines == ["alive 5", *contained, *PROGRAMS, "NoNewPrivs:\t0"]
+
+
+def test_a_symbol_that_is_missing_at_its_first_use_ends_its_call(tmp_path: Path) -> None:
+    """The dynamic linker then leaves, by a system call of its own."""
+    source = """
+        void is_nowhere(void);
+        int use(void) { is_nowhere(); return 0; }
+        int one(void) { return 1; }
+    """
+    library = support.build_library(tmp_path, source, "-Wl,-z,lazy", "-fplt")
+    ffi = cffi.FFI()
+    ffi.cdef("int use(void); int one(void);")
+    lazy: Any = ffi.dlopen(str(library), ffi.RTLD_LAZY)
+
+    async def main() -> None:
+        async with NifExecutor(max_workers=1) as executor:
+            for _ in range(2):
+                with pytest.raises(NifExit) as error:
+                    await executor.execute_nif(lazy.use)
+                assert error.value.status == 127
+                assert await executor.execute_nif(lazy.one) == 1
+
+    support.run_on("asyncio", main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,10 +15,11 @@ from aionif import (
     NifArgumentError,
     NifExecutor,
     NifRejected,
+    NifSignal,
     load,
 )
 from tests import remote
-from tests.support import DEADLINE, POLL, build_library, gather
+from tests.support import DEADLINE, POLL, build_library, gather, run_child, wait_until
 from tests.support.workers import is_alive, left_of_zygote, with_executor, workers_of
 
 if TYPE_CHECKING:
@@ -99,6 +101,51 @@ def test_nothing_is_left_when_the_parent_ends(how: str) -> None:
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(POLL)
     assert not any(map(is_alive, pids))
+
+
+_PEOPLE = """
+import asyncio, os, sys
+from aionif import NifExecutor, load
+async def main():
+    libc = load("libc.so.6", "int setuid(unsigned); int getpid(void);")
+    executor = NifExecutor(isolation="process", max_workers=1)
+    await executor.execute_nif(libc.setuid, 65534)
+    print(await executor.execute_nif(libc.getpid), flush=True)
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_worker_that_became_somebody_else_ends_with_the_parent() -> None:
+    """The kernel forgets then that it was to die with its parent."""
+    parent = subprocess.run(
+        [sys.executable, "-c", _PEOPLE], capture_output=True, check=False, timeout=DEADLINE
+    )
+    wait_until(lambda: not is_alive(int(parent.stdout)))
+
+
+@pytest.mark.parametrize("how", ["ignored", "blocked"])
+def test_workers_are_replaced_where_the_program_does_not_hear_of_children(how: str) -> None:
+    ended = run_child(crash_without_news, how)
+    assert (ended.returncode, ended.stdout) == (0, "42\n"), ended.stderr
+    assert "zygote_lost" not in ended.stderr
+
+
+def crash_without_news(how: str) -> None:
+    if how == "ignored":
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    libc = load("libc.so.6", "int raise(int); int abs(int);")
+
+    async def main(executor: NifExecutor) -> None:
+        for _ in range(3):
+            with pytest.raises(NifSignal):
+                await executor.execute_nif(getattr(libc, "raise"), signal.SIGSEGV)
+        print(await executor.execute_nif(libc.abs, -42))
+
+    with_executor(main, max_workers=2)
 
 
 def test_closing_leaves_no_worker(probe: NifLibrary) -> None:
