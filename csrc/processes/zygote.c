@@ -126,13 +126,16 @@ static void close_if_open(int *descriptor) {
     }
 }
 
-/* Its socket tells it that it is to end. Once it has, Python is to wait for it. */
-void aionif__zygote_drop_spent(void) {
+/* Its socket tells it that it is to end. Once it has, Python is to wait for it. The watchdog sees to
+ * that: there may be no loop any more. */
+bool aionif__zygote_drop_spent(void) {
+    bool one_ends = false;
     for (struct aionif__zygote **link = &aionif__zygotes; *link;) {
         struct aionif__zygote *zygote = *link;
         bool is_done_with = zygote->replaced && !zygote->workers;
-        if (is_done_with) {
+        if (is_done_with && zygote->socket >= 0) {
             close_if_open(&zygote->socket);
+            aionif__alarm_ring();
         }
         if (is_done_with && has_ended(zygote)) {
             aionif__core_event(AIONIF_CORE_ZYGOTE_ENDED, 0, (int)zygote->number, NULL, "");
@@ -140,9 +143,11 @@ void aionif__zygote_drop_spent(void) {
             close_if_open(&zygote->handle);
             free(zygote);
         } else {
+            one_ends |= is_done_with;
             link = &zygote->next;
         }
     }
+    return one_ends;
 }
 
 static void replace(uint32_t number) {
@@ -179,7 +184,7 @@ int aionif_zygote_use(uint32_t number, int socket, int handle, int64_t within_ns
     if (handle >= 0) {
         aionif__zygote_listen(handle, 0);
     }
-    aionif__alarm_hear(aionif__zygote_pump);
+    aionif__alarm_hear(aionif__zygote_ask);
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         if (aionif__tier_of(pool) && pool->settings.zygote == number) {
             aionif__collect_pool(pool);

@@ -30,8 +30,9 @@ bool aionif__zygote_order(struct aionif__process *process, uint32_t number, bool
 void aionif__zygote_crashed(struct aionif__process *process); /* a call in a sandbox has */
 void aionif__zygote_leave(struct aionif__process *process);   /* it is freed */
 void aionif__zygote_lose(struct aionif__zygote *zygote);      /* its workers die with it */
-void aionif__zygote_drop_spent(void);
-void aionif__zygote_pump(void); /* news.c, as the next one */
+bool aionif__zygote_drop_spent(void);                         /* true: one is yet to end */
+int64_t aionif__zygote_ask(void); /* news.c: the pump, for the watchdog */
+void aionif__zygote_pump(void);   /* news.c, as the next one */
 /* end_of: the serial of the process that ends when this is readable; 0: it is something else. */
 void aionif__zygote_listen(int descriptor, uint64_t end_of);
 /* Only the zygote, its real parent, knows that an id is still its; false: not sent. */
