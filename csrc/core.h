@@ -274,8 +274,8 @@ uint64_t aionif_window_size(void);
 uint64_t aionif_arena(uint32_t blocks);
 uint32_t aionif_arena_blocks(void);
 /* Zygotes have numbers, by which pools name theirs. `use` takes the descriptors over, of which handle
- * is a pidfd, or -1; a zygote of this number that there is starts no more workers. It is given up where it is not ready by then; see
- * aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready;
+ * is a pidfd, or -1; a zygote of this number that there is starts no more workers. It is given up where
+ * it is not ready by then; see aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready;
  * 3: it starts no more workers; 1: else. */
 int aionif_zygote_use(uint32_t number, int socket, int handle, int64_t within_ns);
 int aionif_zygote_lost(uint32_t number);

@@ -191,9 +191,7 @@ def parts_of_worker(sandbox: Sandbox) -> tuple[int, int]:
         wanted |= lib.AIONIF_SEAL_CGROUP
     if sandbox.cgroup == "required":
         required |= lib.AIONIF_SEAL_CGROUP
-    if (
-        sandbox.forks
-    ):  # a namespace of process ids, or a control group, ends those of a call with it
+    if sandbox.forks:  # a namespace of process ids, or a control group, ends them with their call
         wanted |= lib.AIONIF_SEAL_CHILDREN
         required |= lib.AIONIF_SEAL_CHILDREN
     return wanted, required if sandbox.mode == "required" else 0
