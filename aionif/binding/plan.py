@@ -21,7 +21,7 @@ from typing import Any
 from aionif.core.native import ffi, lib
 from aionif.errors import NifArgumentError
 
-__all__ = ("NifFunction", "Plan", "check_code", "symbol_at")
+__all__ = ("Documentation", "NifFunction", "Plan", "check_code", "symbol_at")
 
 Preparation = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
@@ -102,18 +102,38 @@ class Plan:
         return self.address or self  # of a Python callable there is one plan, without an address
 
 
+class Documentation:
+    """The docstring of a class, and one for each of its instances, which `help()` shows."""
+
+    def __init__(self, of_class: str) -> None:
+        self._of_class = of_class
+
+    def __get__(self, function: NifFunction | None, owner: type) -> str:
+        if function is None:
+            return self._of_class
+        return f"{function.declaration}\n\nA native function of {function.plan.library}."
+
+
 class NifFunction:
     """A native function of a library: await it, or pass it to `execute_nif` and `call_nif`.
 
-    policy: its library's; None: the executor's.
+    policy: its library's; None: the executor's. declaration: in C, where that is known; else its
+    name.
     """
 
-    __slots__ = ("__weakref__", "name", "plan", "policy")
+    __slots__ = ("__weakref__", "declaration", "name", "plan", "policy")
 
-    def __init__(self, plan: Plan, policy: Any = None) -> None:
+    __doc__ = Documentation(__doc__)
+
+    def __init__(self, plan: Plan, policy: Any = None, declaration: str = "") -> None:
+        self.declaration = declaration or plan.name
         self.name = plan.name
         self.plan = plan
         self.policy = policy
+
+    @property
+    def __name__(self) -> str:
+        return self.name
 
     def __repr__(self) -> str:
         return f"<native function {self.name} of {self.plan.library or 'an unnamed library'}>"

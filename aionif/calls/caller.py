@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import _get_running_loop  # None where none runs: cheap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aionif.binding.choose import is_foreign
 from aionif.binding.plan import NifFunction
@@ -29,10 +29,14 @@ from aionif.process.packed import Later
 from aionif.telemetry import sources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aionif.binding.plan import Plan
     from aionif.policy import NifPolicy
 
 __all__ = ("Caller",)
+
+_Result = TypeVar("_Result")
 
 _MOST_ROUTES = 1024
 _YIELD = lib.AIONIF_YIELD
@@ -48,6 +52,24 @@ class Caller:
         self._routes: dict[Any, Route] = {}
         self._ports: set[Port] = set()
         self._runs_python = False
+
+    @overload
+    async def execute_nif(
+        self,
+        fn: NifFunction,
+        *args: Any,
+        timeout: float | None = None,
+        policy: NifPolicy | None = None,
+    ) -> Any: ...
+
+    @overload
+    async def execute_nif(
+        self,
+        fn: Callable[..., _Result],
+        *args: Any,
+        timeout: float | None = None,
+        policy: NifPolicy | None = None,
+    ) -> _Result: ...
 
     async def execute_nif(  # noqa: C901, PLR0912, PLR0915 - the hot path: each step inlined pays
         self, fn: Any, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None

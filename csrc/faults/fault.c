@@ -180,28 +180,30 @@ static struct sigaction fault_action(void) {
 }
 
 /* Virtual machines raise faults on purpose, and resolve them. */
-static bool is_handled_by_library(int sig, siginfo_t *info, ucontext_t *context) {
+static bool is_handled_by_library(int sig, siginfo_t *info, ucontext_t *context, uintptr_t frame) {
     struct sigaction action = fault_action();
     return aionif__raised_by_kernel(info) && info->si_signo != SIGSYS &&
-           aionif__chain_ask(sig, info, context, &action);
+           aionif__chain_ask(sig, info, context, &action, frame);
 }
 
 static void on_fault(int sig, siginfo_t *info, void *opaque) {
     int error_number = errno;
     ucontext_t *context = opaque;
+    uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
     if (self) {
         aionif__attempt_failed(self);
     }
-    if (aionif__fstat_answer(info, context)) {
+    if (aionif__fstat_answer(info, context) || aionif__chain_refuses(sig, frame)) {
         errno = error_number;
         return;
     }
     if (is_sealed_off(info) && on_denial) {
         on_denial(info->si_syscall);
     }
-    if (invocation && invocation->asks_handlers && is_handled_by_library(sig, info, context)) {
+    if (invocation && invocation->asks_handlers &&
+        is_handled_by_library(sig, info, context, frame)) {
         errno = error_number;
         return;
     }

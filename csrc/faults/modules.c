@@ -31,7 +31,15 @@ struct table {
     _Atomic int count;
 };
 
+/* struct dl_find_object of glibc, whose headers have it from 2.35 on; what follows is not read. */
+struct found_object {
+    unsigned long long flags;
+    void *start, *end;
+    unsigned long long rest[16];
+};
+
 static struct table modules, heap_code, exit_code;
+static int (*find_object)(void *address, struct found_object *out); /* takes no lock */
 static _Atomic uintptr_t interpreter_low, interpreter_high; /* the code of libpython, or python */
 static const char *const *abort_message;
 
@@ -85,7 +93,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
     static const char *const runtime[] = {
         "libc.so",  "libc-2",      "ld-linux",    "libpthread",  "libstdc++", "libc++",
         "libgcc_s", "libjemalloc", "libtcmalloc", "libmimalloc", "libasan",   "libubsan",
-        "libgomp",  "libomp",      "libiomp5",    "libtbb",      NULL};
+        "libgomp",  "libomp",      "libiomp5",    "libtbb",      "libgc.so",  NULL};
     static const char *const python[] = {"libpython", "_cffi_backend", "_ctypes", NULL};
     (void)size;
     (void)unused;
@@ -123,6 +131,7 @@ void aionif__modules_refresh(void) {
     static const char *const heap[] = {
         "malloc",        "free",     "calloc", "realloc",        "reallocarray",
         "aligned_alloc", "memalign", "cfree",  "posix_memalign", NULL};
+    *(void **)&find_object = dlsym(RTLD_DEFAULT, "_dl_find_object");
     dl_iterate_phdr(visit, NULL);
     for (const char *const *name = heap; *name; name++) {
         add_function(&heap_code, *name);
@@ -137,6 +146,11 @@ void aionif__modules_refresh(void) {
 enum aionif__owner aionif__module_owner(uintptr_t pc) {
     const struct range *range = find(&modules, pc);
     return range ? range->owner : AIONIF__USER;
+}
+
+uintptr_t aionif__module_start(uintptr_t pc) {
+    struct found_object found;
+    return find_object && find_object((void *)pc, &found) == 0 ? (uintptr_t)found.start : 0;
 }
 
 /* The stack of a runaway recursion has a hundred thousand words: no branch for each of them. */

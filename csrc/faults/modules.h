@@ -18,6 +18,8 @@ enum aionif__owner aionif__module_owner(uintptr_t pc);
 /* Is a word in this readable memory, whose ends are aligned, an address in the interpreter's code? A
  * callback into Python has such a frame, whatever else it has. */
 bool aionif__names_interpreter(uintptr_t low, uintptr_t high);
+/* Where the module begins that this address is in; 0: in none, or glibc before 2.35 can't say. */
+uintptr_t aionif__module_start(uintptr_t pc);
 /* Is this return address inside free, malloc or their kin? Inside exit? */
 bool aionif__is_heap_code(uintptr_t pc);
 bool aionif__is_exit_code(uintptr_t pc);

@@ -55,9 +55,9 @@ def native(path: Path) -> NifLibrary:
 HANDLERS = """
 import asyncio, sys, time
 import ctypes
-path, first, jumps, tier = sys.argv[1], sys.argv[2] == "True", int(sys.argv[3]), sys.argv[4]
+path, first, way, tier = sys.argv[1], sys.argv[2] == "True", int(sys.argv[3]), sys.argv[4]
 if first:
-    assert ctypes.CDLL(path).install(jumps) == 0
+    assert ctypes.CDLL(path).install(way) == 0
 import aionif
 library = aionif.load(path, {cdef!r})
 policy = aionif.NifPolicy(handlers="library")
@@ -65,9 +65,9 @@ policy = aionif.NifPolicy(handlers="library")
 async def main():
     async with aionif.NifExecutor(isolation=tier, policy=policy, max_workers=1) as executor:
         if tier == "process":
-            assert await executor.execute_nif(library.install, jumps) == 0
+            assert await executor.execute_nif(library.install, way) == 0
         elif not first:
-            assert ctypes.CDLL(path).install(jumps) == 0
+            assert ctypes.CDLL(path).install(way) == 0
             await asyncio.sleep(1.5)  # the watchdog puts our handlers in front
         for _ in range(3):
             for _ in range(3):
@@ -89,13 +89,13 @@ print("went on")
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="its handler knows x86-64's registers")
 @pytest.mark.parametrize("isolation", ["inline", "thread", "process"])
-@pytest.mark.parametrize("jumps", [0, 1], ids=["returns", "jumps"])
+@pytest.mark.parametrize("way", [0, 1, 2], ids=["steps over", "jumps", "opens"])
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_faults_that_a_library_resolves_are_none(
-    path: Path, first: bool, jumps: int, isolation: str
+    path: Path, first: bool, way: int, isolation: str
 ) -> None:
     script = HANDLERS.format(cdef=CDEF)
-    command = [sys.executable, "-P", "-c", script, str(path), str(first), str(jumps), isolation]
+    command = [sys.executable, "-P", "-c", script, str(path), str(first), str(way), isolation]
     result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (result.returncode, result.stdout) == (0, "went on\n"), result.stderr
 

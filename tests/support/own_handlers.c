@@ -16,20 +16,24 @@
 static struct sigaction before;
 static char *page; /* what is behind it faults on purpose */
 static int resolved, unknown;
-static int leaves_by_jump;
+enum { STEPS_OVER, JUMPS, OPENS }; /* ways to resolve a fault */
+static int way;
 static _Thread_local sigjmp_buf way_out;
 static _Thread_local volatile sig_atomic_t may_jump;
 
-/* Those of its faults are resolved by stepping over the instruction, or by a jump. Others go to the handler
- * before, or, where that was the default action, are met by it as the fault comes again. */
+/* Its own are resolved. Others go to the handler before, or, where that was the default action, are met by
+ * it as the fault comes again. */
 static void on_fault(int sig, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     if (page && (char *)info->si_addr >= page && (char *)info->si_addr < page + 4096) {
         resolved++;
-        if (leaves_by_jump && may_jump) {
+        if (way == JUMPS && may_jump) {
             siglongjmp(way_out, 1);
+        } else if (way == OPENS) { /* and the instruction is repeated */
+            mprotect(page, 4096, PROT_READ | PROT_WRITE);
+        } else {
+            context->uc_mcontext.gregs[REG_RIP] += 2; /* movb (%rax), %al */
         }
-        context->uc_mcontext.gregs[REG_RIP] += 2; /* movb (%rax), %al; testb would do, too */
         return;
     }
     unknown++;
@@ -42,17 +46,17 @@ static void on_fault(int sig, siginfo_t *info, void *opaque) {
     }
 }
 
-int install(int jumps) {
+int install(int how) {
     struct sigaction action = {.sa_sigaction = on_fault,
                                .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    leaves_by_jump = jumps;
+    way = how;
     page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return sigaction(SIGSEGV, &action, &before);
 }
 
 /* One of its own faults, which it resolves. */
 int fault_on_purpose(void) {
-    if (leaves_by_jump) {
+    if (way == JUMPS) {
         if (sigsetjmp(way_out, 1) == 0) {
             may_jump = 1;
             *(volatile char *)page = 1;
@@ -60,6 +64,7 @@ int fault_on_purpose(void) {
         may_jump = 0;
         return 7;
     }
+    mprotect(page, 4096, PROT_NONE);
     __asm__ volatile("movb (%%rax), %%al" : : "a"(page) : "memory");
     return 7;
 }
