@@ -1,4 +1,4 @@
-"""What a user writes, for type checkers: results of Python callables are known, of native ones Any."""
+"""What a user writes, for type checkers: they know what Python callables return."""
 
 from __future__ import annotations
 
