@@ -1,7 +1,7 @@
 """The documents say what is so: samples run, links and named tests exist, settings are all there.
 
-A ```python block is a whole program: it is run in a child interpreter, and must end with status 0. One
-that has tests is run by pytest, as by a user who has pytest-asyncio and the fixtures of aionif.testing.
+A ```python block is a whole program: it is run in a child interpreter, and must end with status 0.
+One that has tests is run by pytest, as by a user who has pytest-asyncio and aionif.testing.
 Where nothing but blank lines stands between it and a following ```text block, that one is what it
 prints to stdout. In it, `...` stands for any text within a line, as in `0x...`, and a line that is
 `...` and nothing else for any number of lines. What must not be run is not marked as python.
