@@ -32,6 +32,7 @@ class Plan:
     struct: the core's view of it; alive as long as any call.
     prepare: makes what must outlive the call from the arguments; None where there is no need.
     count_words: stack words of one variadic call; None for a fixed signature.
+    complete: makes all arguments from those given (ctypes' paramflags); None: they are all.
     finish: a last conversion of the result by the caller's own rule (ctypes' errcheck), or None.
     ctype: its cffi type, without complex numbers; None for a function of ctypes.
     constant: arguments, by index, whose target is declared const, as far as that is known.
@@ -42,6 +43,7 @@ class Plan:
         "__weakref__",
         "address",
         "capture",
+        "complete",
         "constant",
         "count_words",
         "ctype",
@@ -68,6 +70,7 @@ class Plan:
         result_x87: bool = False,
         prepare: Preparation | None = None,
         count_words: Callable[[tuple[Any, ...]], int] | None = None,
+        complete: Preparation | None = None,
         finish: Callable[[Any, tuple[Any, ...]], Any] | None = None,
         explain: Callable[[tuple[Any, ...], BaseException], NifArgumentError],
         keep: object = None,
@@ -83,6 +86,7 @@ class Plan:
         self.replay = replay
         self.prepare = prepare
         self.count_words = count_words
+        self.complete = complete
         self.finish = finish
         self.explain = explain
         self.keep = keep  # the function itself: its library must stay loaded

@@ -13,6 +13,7 @@ from aionif.calls.submit import (
     Route,
     capture,
     complaint,
+    completed,
     plan_of,
     prepared,
     refusal,
@@ -104,6 +105,8 @@ class Caller:
             except NifRejected:  # by a breaker: who asks again at once must not stop the loop
                 port.owe_turn()
                 raise
+            if route.plan.complete is not None:  # of ctypes, whose functions always come here
+                args = completed(route, args)
         try:
             if port not in self._ports:
                 self._join(port)
