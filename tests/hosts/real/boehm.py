@@ -1,0 +1,85 @@
+"""libgc (`apt-get install libgc-dev`): a collector that looks for pointers on the stacks of threads.
+
+It knows a thread's stack by what libc says, and looks from the stack pointer to its base. A call runs on
+a stack of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.hosts.real.trial import Caller, Trial, build, run
+
+ROUNDS = 3
+
+
+def initialised(path: str) -> ctypes.CDLL:
+    """Return the library, the collector initialised on the main thread."""
+    library = ctypes.CDLL(path)
+    library.initialise()
+    return library
+
+
+async def collect(caller: Caller, path: str, function: str) -> None:
+    """Lists in one call after the other."""
+    library = initialised(path)
+    for _ in range(3):
+        print(await caller(getattr(library, function), ROUNDS), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS))
+
+
+async def collect_at_once(caller: Caller, path: str, function: str) -> None:
+    """Lists in several calls at the same time."""
+    library = initialised(path)
+    calls = [caller(getattr(library, function), ROUNDS) for _ in range(8)]
+    print(*await asyncio.gather(*calls), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS))
+
+
+async def initialise_in_a_call(caller: Caller, path: str) -> None:
+    """GC_INIT is made by a call."""
+    library = ctypes.CDLL(path)
+    print(await caller(library.initialise_and_list, ROUNDS), flush=True)
+
+
+async def crash(caller: Caller, path: str) -> None:
+    """A crash on a registered thread; then collections elsewhere."""
+    library = initialised(path)
+    print(await caller(library.crash_registered), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS), flush=True)
+    print(await caller(library.on_stack_that_it_was_told, ROUNDS))
+
+
+async def deadline(caller: Caller, path: str) -> None:
+    """Allocations without end; then more."""
+    library = initialised(path)
+    for _ in range(5):
+        print(await caller(library.allocate_for_ever, timeout=0.1), flush=True)
+    print(await caller(library.on_stack_that_it_was_told, ROUNDS, timeout=10), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS))
+
+
+KINDS = "on_thread_as_it_is", "on_registered_thread", "on_stack_that_it_was_told"
+
+TRIALS = (
+    *(Trial(collect, tier, "", (kind,)) for tier in ("thread", "inline") for kind in KINDS),
+    *(Trial(collect_at_once, "thread", "", (kind,)) for kind in KINDS[1:]),
+    *(Trial(initialise_in_a_call, tier, "") for tier in ("thread", "inline")),
+    *(Trial(crash, tier, "") for tier in ("thread", "inline")),
+    *(Trial(deadline, tier, "") for tier in ("thread", "inline")),
+)
+
+
+def main() -> int:
+    """Build and try."""
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(__file__).with_suffix(".c").read_text(encoding="utf-8")
+        return run(TRIALS, build(Path(place), source, "-lgc", package="libgc-dev"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
