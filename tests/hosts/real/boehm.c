@@ -25,7 +25,8 @@ __attribute__((noinline)) static int lists(int rounds) {
             first = node;
         }
         GC_gcollect();
-        for (size_t i = 0; i < NODES; i++) { /* what was freed is used anew, and then seen to be wrong */
+        for (size_t i = 0; i < NODES;
+             i++) { /* what was freed is used anew, and then seen to be wrong */
             struct node *node = GC_MALLOC(sizeof *node);
             *node = (struct node){NULL, 7, 7};
         }

@@ -1,7 +1,7 @@
-"""libgc (`apt-get install libgc-dev`): a collector that looks for pointers on the stacks of threads.
+"""libgc (`apt-get install libgc-dev`): a collector that looks for pointers on threads' stacks.
 
-It knows a thread's stack by what libc says, and looks from the stack pointer to its base. A call runs on
-a stack of its own.
+It knows a thread's stack by what libc says, and looks from the stack pointer to its base. A call
+runs on a stack of its own.
 """
 
 from __future__ import annotations
@@ -63,14 +63,28 @@ async def deadline(caller: Caller, path: str) -> None:
     print("main thread", library.on_thread_as_it_is(ROUNDS))
 
 
-KINDS = "on_thread_as_it_is", "on_registered_thread", "on_stack_that_it_was_told"
+TOLD = "on_stack_that_it_was_told"
+WRONG = "[!0]*"  # a crash in a collection: all threads stay stopped, or the program ends
+RIGHT = "0, 0, 0, main thread 0, went on"
 
 TRIALS = (
-    *(Trial(collect, tier, "", (kind,)) for tier in ("thread", "inline") for kind in KINDS),
-    *(Trial(collect_at_once, "thread", "", (kind,)) for kind in KINDS[1:]),
-    *(Trial(initialise_in_a_call, tier, "") for tier in ("thread", "inline")),
-    *(Trial(crash, tier, "") for tier in ("thread", "inline")),
-    *(Trial(deadline, tier, "") for tier in ("thread", "inline")),
+    *(
+        Trial(collect, tier, expected, (function,))
+        for tier in ("thread", "inline")
+        for function, expected in (
+            ("on_thread_as_it_is", WRONG),
+            ("on_registered_thread", WRONG),
+            (TOLD, RIGHT),
+        )
+    ),
+    Trial(collect_at_once, "thread", WRONG, ("on_registered_thread",)),
+    Trial(collect_at_once, "thread", "0 0 0 0 0 0 0 0, main thread 0, went on", (TOLD,)),
+    Trial(initialise_in_a_call, "thread", "NifSignal SIGSEGV, went on"),
+    Trial(initialise_in_a_call, "inline", "NifSignal SIGSEGV, went on"),
+    Trial(crash, "thread", "NifSignal SIGSEGV, main thread 0, 0, went on"),
+    Trial(crash, "inline", "NifSignal SIGSEGV, main thread 60000, 0, went on"),
+    Trial(deadline, "thread", "NifTimeout, *hung"),
+    Trial(deadline, "inline", "NifTimeout, *hung"),
 )
 
 

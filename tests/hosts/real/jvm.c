@@ -1,6 +1,6 @@
 /* A JVM in this process: Java methods for whoever calls, and C that crashes below Java. */
-#include <jni.h>
 #include <dlfcn.h>
+#include <jni.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,13 +15,15 @@ static void JNICALL crash_in_c(JNIEnv *environment, jclass class) {
 int start_jvm(const char *library, const char *classes) {
     char path[512];
     snprintf(path, sizeof path, "-Djava.class.path=%s", classes);
-    JavaVMOption options[] = {{path, NULL}, {"-Xmx64m", NULL}, {"-XX:-CreateCoredumpOnCrash", NULL},
+    JavaVMOption options[] = {{path, NULL},
+                              {"-Xmx64m", NULL},
+                              {"-XX:-CreateCoredumpOnCrash", NULL},
                               {"-XX:ErrorFile=/dev/null", NULL}};
     JavaVMInitArgs arguments = {JNI_VERSION_1_8, 4, options, JNI_FALSE};
     JNIEnv *environment;
     void *handle = dlopen(library, RTLD_NOW | RTLD_GLOBAL);
     jint (*create)(JavaVM **, void **, void *) =
-        handle ? (jint(*)(JavaVM **, void **, void *))dlsym(handle, "JNI_CreateJavaVM") : NULL;
+        handle ? (jint (*)(JavaVM **, void **, void *))dlsym(handle, "JNI_CreateJavaVM") : NULL;
     if (!create || create(&machine, (void **)&environment, &arguments)) {
         return -1;
     }
@@ -39,8 +41,7 @@ int java(const char *method, int argument) {
     jclass class = (*environment)->FindClass(environment, "Tried");
     jmethodID id =
         class ? (*environment)->GetStaticMethodID(environment, class, method, "(I)I") : NULL;
-    int result =
-        id ? (*environment)->CallStaticIntMethod(environment, class, id, argument) : -3;
+    int result = id ? (*environment)->CallStaticIntMethod(environment, class, id, argument) : -3;
     if ((*environment)->ExceptionCheck(environment)) {
         (*environment)->ExceptionDescribe(environment);
         (*environment)->ExceptionClear(environment);

@@ -1,9 +1,9 @@
 """A JVM (`apt-get install default-jdk-headless`): its own faults beside those of calls.
 
-A JVM makes exceptions of faults: a read through null, the pages below a stack. Its handler knows them by
-the thread and the pc, and goes on at another pc, or at the same one after it has unprotected a page.
-What is not its own it shows to the handler that was there before it, and where there was none it ends
-the program.
+A JVM makes exceptions of faults: a read through null, the pages below a stack. Its handler knows
+them by the thread and the pc. It goes on at another pc, or at the same one where it has unprotected a
+page. What is not its own it shows to the handler that was there before it, and where there was
+none it ends the program.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Machine:
     def direct(self) -> str:
         """What Java does on this thread, without aionif."""
         asked = (b"nulls", NULLS), (b"deep", 3), (b"collect", COLLECTIONS)
-        return str([self.java(*question) for question in asked])
+        return " ".join(str(self.java(*question)) for question in asked)
 
 
 def home() -> Path:
@@ -143,24 +143,38 @@ async def workers(caller: Caller, path: str) -> None:
     print("nulls", await caller(in_worker, path, "nulls", NULLS))
 
 
+RIGHT = f"{NULLS} 3 1"
+CRASHED = "NifSignal SIGSEGV"
+CANT_ATTACH = "-2"
+OVERFLOWS = "-4"  # the JVM takes the call's stack for one that is at its end
+
 TRIALS = (
-    Trial(java_in_python, "none", "", ("aionif-first",)),
-    Trial(java_in_python, "none", "", ("jvm-first",)),
-    Trial(java_in_calls, "thread", ""),
-    Trial(java_in_calls, "inline", ""),
-    Trial(overflow_in_calls, "thread", ""),
-    Trial(overflow_in_calls, "inline", ""),
-    Trial(crash_beside, "none", "", ("aionif-first", "thread")),
-    Trial(crash_beside, "none", "", ("jvm-first", "thread")),
-    Trial(crash_beside, "none", "", ("aionif-first", "inline")),
-    Trial(crash_beside, "none", "", ("jvm-first", "inline")),
-    Trial(crash_below_java, "thread", ""),
-    Trial(crash_below_java, "inline", ""),
-    Trial(deadline_in_c, "thread", ""),
-    Trial(deadline_in_c, "inline", ""),
-    Trial(deadline_in_java, "thread", ""),
-    Trial(deadline_in_java, "inline", ""),
-    Trial(workers, "process", ""),
+    Trial(java_in_python, "none", f"{RIGHT}, {RIGHT}, went on", ("aionif-first",)),
+    Trial(java_in_python, "none", f"{RIGHT}, {RIGHT}, went on", ("jvm-first",)),
+    *(
+        Trial(function, tier, f"{name} {said}, *{RIGHT}, went on")
+        for function, name in ((java_in_calls, "nulls"), (overflow_in_calls, "deep"))
+        for tier, said in (("thread", CANT_ATTACH), ("inline", OVERFLOWS))
+    ),
+    *(
+        Trial(
+            crash_beside, "none", f"{CRASHED}, {CRASHED}, {CRASHED} {RIGHT}, went on", (order, tier)
+        )
+        for order in ("aionif-first", "jvm-first")
+        for tier in ("thread", "inline")
+    ),
+    Trial(crash_below_java, "thread", f"{CANT_ATTACH}, {RIGHT}, went on"),
+    Trial(crash_below_java, "inline", f"{OVERFLOWS}, {RIGHT}, went on"),
+    Trial(deadline_in_c, "thread", f"NifTimeout, {RIGHT}, went on"),
+    Trial(deadline_in_c, "inline", f"NifTimeout, {RIGHT}, went on"),
+    Trial(deadline_in_java, "thread", f"{CANT_ATTACH}, {NULLS}, {RIGHT}, went on"),
+    Trial(deadline_in_java, "inline", f"{OVERFLOWS}, {NULLS}, {RIGHT}, went on"),
+    Trial(
+        workers,
+        "process",
+        f"nulls {NULLS}, deep 3, collect 1, crash {CRASHED}, "
+        f"spin NifTimeout, nulls {NULLS}, went on",
+    ),
 )
 
 
@@ -171,7 +185,7 @@ def main() -> int:
         source = (HERE / "jvm.c").read_text(encoding="utf-8")
         directories = f"-I{include}", f"-I{include}/linux"
         path = build(Path(place), source, *directories, package="default-jdk-headless")
-        command = ["javac", "-d", place, HERE / "Tried.java"]
+        command: list[Any] = ["javac", "-d", place, HERE / "Tried.java"]
         subprocess.run(command, check=True, timeout=SECONDS)
         return run(TRIALS, path)
 
