@@ -54,11 +54,15 @@ async def crash(caller: Caller, path: str) -> None:
     print(await caller(library.on_stack_that_it_was_told, ROUNDS))
 
 
-async def deadline(caller: Caller, path: str) -> None:
+async def deadline(caller: Caller, path: str, on_timeout: str) -> None:
     """Allocations without end; then more."""
+    import aionif
+
+    policy = aionif.NifPolicy(on_timeout=on_timeout)  # type: ignore[arg-type]
     library = initialised(path)
     for _ in range(5):
-        print(await caller(library.allocate_for_ever, timeout=0.1), flush=True)
+        said = await caller(library.allocate_for_ever, timeout=0.1, policy=policy)
+        print(said, flush=True)
     print(await caller(library.on_stack_that_it_was_told, ROUNDS, timeout=10), flush=True)
     print("main thread", library.on_thread_as_it_is(ROUNDS))
 
@@ -83,8 +87,9 @@ TRIALS = (
     Trial(initialise_in_a_call, "inline", "NifSignal SIGSEGV, went on"),
     Trial(crash, "thread", "NifSignal SIGSEGV, main thread 0, 0, went on"),
     Trial(crash, "inline", "NifSignal SIGSEGV, main thread 60000, 0, went on"),
-    Trial(deadline, "thread", "NifTimeout, *hung"),
-    Trial(deadline, "inline", "NifTimeout, *hung"),
+    Trial(deadline, "thread", "NifTimeout, *hung", ("abort",)),
+    Trial(deadline, "inline", "NifTimeout, *hung", ("abort",)),
+    Trial(deadline, "thread", 5 * "NifTimeout, " + "0, main thread 0, went on", ("abandon",)),
 )
 
 

@@ -1,8 +1,8 @@
 """A JVM (`apt-get install default-jdk-headless`): its own faults beside those of calls.
 
 A JVM makes exceptions of faults: a read through null, the pages below a stack. Its handler knows
-them by the thread and the pc. It goes on at another pc, or at the same one where it has unprotected a
-page. What is not its own it shows to the handler that was there before it, and where there was
+them by the thread and the pc. It goes on at another pc, or at the same one where it has unprotected
+a page. What is not its own it shows to the handler that was there before it, and where there was
 none it ends the program.
 """
 

@@ -51,15 +51,18 @@ class Caller:
         self.tier = tier
         self._executor = executor
 
-    async def __call__(self, function: Any, *arguments: Any, timeout: float | None = None) -> str:
+    async def __call__(
+        self, function: Any, *arguments: Any, timeout: float | None = None, policy: Any = None
+    ) -> str:
         """Return "result", or the name of the error and of its signal."""
         import aionif
 
         try:
             if self.tier == "inline":
-                result = aionif.call_nif(function, *arguments, timeout=timeout)
+                result = aionif.call_nif(function, *arguments, timeout=timeout, policy=policy)
             else:
-                result = await self._executor.execute_nif(function, *arguments, timeout=timeout)
+                execute = self._executor.execute_nif
+                result = await execute(function, *arguments, timeout=timeout, policy=policy)
         except aionif.NifError as error:
             sign = getattr(error, "signal", None)
             return f"{type(error).__name__} {sign.name}" if sign else type(error).__name__
