@@ -7,6 +7,7 @@
 #   make bench           the benchmarks, into docs/performance.md; ARGS=--quick only tries them
 #   make fuzz            all that reads what workers write, under libFuzzer, for SECONDS=60
 #   make sanitize        the C tests against a core built with ASan and UBSan
+#   make test-real       calls beside OpenMP, io_uring, wasmtime, a JVM, Go, libgc, jemalloc
 #   make test-aarch64    the C tests, cross-compiled, under qemu-user
 #   make clean
 #
@@ -34,7 +35,7 @@ SOURCES := $(shell find pyproject.toml CMakeLists.txt README.md LICENSE aionif c
              -name __pycache__ -prune -o -not -name '.*' -print 2>/dev/null)
 C_FILES = $(shell find csrc tests/c benchmarks/c -name '*.[ch]' -o -name '*.cc')
 
-.PHONY: demo test test-python test-c lint bench fuzz sanitize test-aarch64 clean
+.PHONY: demo test test-python test-c test-real lint bench fuzz sanitize test-aarch64 clean
 .PHONY: prerequisites prerequisites-aarch64
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -60,6 +61,16 @@ fuzz: $(VENV)/.installed-fuzz $(VENV)/.installed-cmake
 	    $(call build,fuzz,-DAIONIF_SANITIZE=ON -DAIONIF_FUZZ="$$engine") \
 	    && $(BIN)/python -m tests.fuzz $(READERS); \
 	fi
+
+# Some minutes: a trial that hangs, as it is known to, takes its time. A library that is not installed
+# is named, with its package (77), and the others are tried all the same.
+test-real: $(VENV)/.installed-real
+	@failed=; for script in openmp uring wasm jvm golang boehm jemalloc; do \
+	    echo "---- $$script"; \
+	    $(BIN)/python -m tests.hosts.real.$$script $(ARGS); \
+	    case $$? in 0 | 77) ;; *) failed="$$failed $$script" ;; esac; \
+	done; \
+	if [ -n "$$failed" ]; then echo "not as expected:$$failed"; exit 1; fi
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check
@@ -101,6 +112,10 @@ $(VENV)/.installed-test: $(VENV)/.python $(SOURCES)
 
 $(VENV)/.installed-fuzz: $(VENV)/.installed-test
 	$(PIP) install '.[fuzz]'
+	touch $@
+
+$(VENV)/.installed-real: $(VENV)/.installed-test
+	$(PIP) install '.[real]'
 	touch $@
 
 $(VENV)/.installed-peers: $(VENV)/.installed-test

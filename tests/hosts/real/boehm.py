@@ -1,0 +1,104 @@
+"""libgc (`apt-get install libgc-dev`): a collector that looks for pointers on threads' stacks.
+
+It knows a thread's stack by what libc says, and looks from the stack pointer to its base. A call
+runs on a stack of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.hosts.real.trial import Caller, Trial, build, run
+
+ROUNDS = 3
+
+
+def initialised(path: str) -> ctypes.CDLL:
+    """Return the library, the collector initialised on the main thread."""
+    library = ctypes.CDLL(path)
+    library.initialise()
+    return library
+
+
+async def collect(caller: Caller, path: str, function: str) -> None:
+    """Lists in one call after the other."""
+    library = initialised(path)
+    for _ in range(3):
+        print(await caller(getattr(library, function), ROUNDS), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS))
+
+
+async def collect_at_once(caller: Caller, path: str, function: str) -> None:
+    """Lists in several calls at the same time."""
+    library = initialised(path)
+    calls = [caller(getattr(library, function), ROUNDS) for _ in range(8)]
+    print(*await asyncio.gather(*calls), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS))
+
+
+async def initialise_in_a_call(caller: Caller, path: str) -> None:
+    """GC_INIT is made by a call."""
+    library = ctypes.CDLL(path)
+    print(await caller(library.initialise_and_list, ROUNDS), flush=True)
+
+
+async def crash(caller: Caller, path: str) -> None:
+    """A crash on a registered thread; then collections elsewhere."""
+    library = initialised(path)
+    print(await caller(library.crash_registered), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS), flush=True)
+    print(await caller(library.on_stack_that_it_was_told, ROUNDS))
+
+
+async def deadline(caller: Caller, path: str, on_timeout: str) -> None:
+    """Allocations without end; then more."""
+    import aionif
+
+    policy = aionif.NifPolicy(on_timeout=on_timeout)  # type: ignore[arg-type]
+    library = initialised(path)
+    for _ in range(5):
+        said = await caller(library.allocate_for_ever, timeout=0.1, policy=policy)
+        print(said, flush=True)
+    print(await caller(library.on_stack_that_it_was_told, ROUNDS, timeout=10), flush=True)
+    print("main thread", library.on_thread_as_it_is(ROUNDS))
+
+
+TOLD = "on_stack_that_it_was_told"
+WRONG = "[!0]*"  # a crash in a collection: all threads stay stopped, or the program ends
+RIGHT = "0, 0, 0, main thread 0, went on"
+
+TRIALS = (
+    *(
+        Trial(collect, tier, expected, (function,))
+        for tier in ("thread", "inline")
+        for function, expected in (
+            ("on_thread_as_it_is", WRONG),
+            ("on_registered_thread", WRONG),
+            (TOLD, RIGHT),
+        )
+    ),
+    Trial(collect_at_once, "thread", WRONG, ("on_registered_thread",)),
+    Trial(collect_at_once, "thread", "0 0 0 0 0 0 0 0, main thread 0, went on", (TOLD,)),
+    Trial(initialise_in_a_call, "thread", "NifSignal SIGSEGV, went on"),
+    Trial(initialise_in_a_call, "inline", "NifSignal SIGSEGV, went on"),
+    Trial(crash, "thread", "NifSignal SIGSEGV, main thread 0, 0, went on"),
+    Trial(crash, "inline", "NifSignal SIGSEGV, main thread 60000, 0, went on"),
+    Trial(deadline, "thread", "NifTimeout, *hung", ("abort",)),
+    Trial(deadline, "inline", "NifTimeout, *hung", ("abort",)),
+    Trial(deadline, "thread", 5 * "NifTimeout, " + "0, main thread 0, went on", ("abandon",)),
+)
+
+
+def main() -> int:
+    """Build and try."""
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(__file__).with_suffix(".c").read_text(encoding="utf-8")
+        return run(TRIALS, build(Path(place), source, "-lgc", package="libgc-dev"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
