@@ -38,7 +38,7 @@ struct found_object {
     unsigned long long rest[16];
 };
 
-static struct table modules, heap_code, exit_code;
+static struct table modules, heap_code, exit_code, team_code;
 static int (*find_object)(void *address, struct found_object *out); /* takes no lock */
 static _Atomic uintptr_t interpreter_low, interpreter_high; /* the code of libpython, or python */
 static const char *const *abort_message;
@@ -90,10 +90,11 @@ static bool contains(const struct dl_phdr_info *info, const void *address) {
 }
 
 static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
-    static const char *const runtime[] = {
-        "libc.so",  "libc-2",      "ld-linux",    "libpthread",  "libstdc++", "libc++",
-        "libgcc_s", "libjemalloc", "libtcmalloc", "libmimalloc", "libasan",   "libubsan",
-        "libgomp",  "libomp",      "libiomp5",    "libtbb",      "libgc.so",  NULL};
+    static const char *const runtime[] = {"libc.so",     "libc-2",      "ld-linux", "libpthread",
+                                          "libstdc++",   "libc++",      "libgcc_s", "libjemalloc",
+                                          "libtcmalloc", "libmimalloc", "libasan",  "libubsan",
+                                          "libgc.so",    NULL};
+    static const char *const teams[] = {"libgomp", "libomp", "libiomp5", "libtbb", NULL};
     static const char *const python[] = {"libpython", "_cffi_backend", "_ctypes", NULL};
     (void)size;
     (void)unused;
@@ -101,7 +102,8 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
     const void *interpreter = dlsym(RTLD_DEFAULT, "Py_IsInitialized");
     if (named(info->dlpi_name, python) || contains(info, interpreter)) {
         owner = AIONIF__PYTHON;
-    } else if (named(info->dlpi_name, runtime) || contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
+    } else if (named(info->dlpi_name, runtime) || named(info->dlpi_name, teams) ||
+               contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
         owner = AIONIF__RUNTIME;
     }
     for (int i = 0; owner != AIONIF__USER && i < info->dlpi_phnum; i++) {
@@ -109,6 +111,9 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
         if (header->p_type == PT_LOAD && (header->p_flags & PF_X)) {
             uintptr_t low = info->dlpi_addr + header->p_vaddr;
             add(&modules, low, low + header->p_memsz, owner);
+            if (named(info->dlpi_name, teams)) {
+                add(&team_code, low, low + header->p_memsz, owner);
+            }
             if ((uintptr_t)interpreter - low < header->p_memsz) {
                 interpreter_low = low;
                 interpreter_high = low + header->p_memsz;
@@ -177,6 +182,8 @@ bool aionif__names_interpreter(uintptr_t low, uintptr_t high) {
 }
 
 bool aionif__is_heap_code(uintptr_t pc) { return find(&heap_code, pc) != NULL; }
+
+bool aionif__is_team_code(uintptr_t pc) { return find(&team_code, pc) != NULL; }
 
 bool aionif__is_exit_code(uintptr_t pc) { return find(&exit_code, pc) != NULL; }
 

@@ -48,7 +48,8 @@ static int traits_of(uintptr_t ip) {
         return AIONIF__IN_PYTHON;
     case AIONIF__RUNTIME:
         return AIONIF__IN_RUNTIME | (aionif__is_heap_code(ip) ? AIONIF__IN_HEAP : 0) |
-               (aionif__is_exit_code(ip) ? AIONIF__IN_EXIT : 0);
+               (aionif__is_exit_code(ip) ? AIONIF__IN_EXIT : 0) |
+               (aionif__is_team_code(ip) ? AIONIF__IN_TEAM : 0);
     default:
         return 0;
     }

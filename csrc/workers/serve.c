@@ -218,6 +218,10 @@ static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
         [AIONIF__LOCK_HELD] = AIONIF__RETIRED,
     };
     enum aionif__verdict verdict = aionif__check_worker_locks(self);
+    if (verdict == AIONIF__UNHARMED && (self->traits & AIONIF__IN_TEAM)) {
+        verdict =
+            AIONIF__THREAD_DOUBTED; /* to OpenMP it is still in the region: alone in further ones */
+    }
     atomic_compare_exchange_strong(&lane->health, &proving, health[verdict]);
 }
 
