@@ -102,8 +102,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
     const void *interpreter = dlsym(RTLD_DEFAULT, "Py_IsInitialized");
     if (named(info->dlpi_name, python) || contains(info, interpreter)) {
         owner = AIONIF__PYTHON;
-    } else if (named(info->dlpi_name, runtime) || named(info->dlpi_name, teams) ||
-               contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
+    } else if (named(info->dlpi_name, runtime) || contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
         owner = AIONIF__RUNTIME;
     }
     for (int i = 0; owner != AIONIF__USER && i < info->dlpi_phnum; i++) {
