@@ -8,6 +8,7 @@ from aionif.binding.plan import NifFunction
 from aionif.breaker import NifBreaker
 from aionif.buffer import Buffer
 from aionif.calls.breakers import BreakerStatistics
+from aionif.default import execute_nif
 from aionif.errors import (
     CrashReport,
     Frame,
@@ -26,7 +27,7 @@ from aionif.errors import (
     NifTimeout,
     NifWorkerLost,
 )
-from aionif.executor import NifExecutor, NifSession, Statistics, execute_nif
+from aionif.executor import NifExecutor, NifSession, Statistics
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
 from aionif.limits import NifLimits

@@ -1,12 +1,10 @@
-"""Executors, sessions, and `execute_nif` on the executor of the running event loop."""
+"""Executors: their settings, their opening and closing."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from asyncio import _get_running_loop  # None where none runs: cheap
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 from weakref import WeakSet
 
@@ -23,18 +21,19 @@ from aionif.errors import NifArgumentError, NifClosed
 from aionif.errors.checks import check_choice, check_count, check_names, check_seconds
 from aionif.loops import current
 from aionif.loops.current import current_port
-from aionif.loops.port import Port, local
 from aionif.policy import Isolation, NifPolicy, check_policy, check_tier
 from aionif.telemetry import registry
 from aionif.telemetry.failures import tell_suppressed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from aionif.loops.port import Port
 
-__all__ = ("NifExecutor", "NifSession", "Statistics", "execute_nif")
+
+__all__ = ("NifExecutor", "NifSession", "Statistics")
 
 _DEFAULT_POLICY = NifPolicy()
 _DEFAULT_QUEUE = 4096
@@ -335,60 +334,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-# ---- the default executor of each event loop ----
-
-
-async def _closing_with_the_loop(port: Port, executor: NifExecutor) -> AsyncIterator[None]:
-    """Close `executor` when the loop shuts down: event loops finalise their async generators."""
-    try:
-        yield
-    finally:
-        port.default = port.guard = None
-        await executor.aclose()
-
-
-def _default_executor() -> NifExecutor:
-    port = current_port()
-    if port.default is None:
-        port.default = NifExecutor()
-        port.guard = _closing_with_the_loop(port, port.default)
-        start: Any = port.guard.__anext__()
-        with suppress(StopIteration):
-            start.send(None)  # runs up to the yield, which registers it with the loop
-    executor: NifExecutor = port.default
-    return executor
-
-
-def execute_nif(
-    fn: Any,
-    *args: Any,
-    timeout: float | None = None,
-    policy: NifPolicy | None = None,
-    executor: NifExecutor | None = None,
-) -> Coroutine[Any, Any, Any]:
-    """Call a native function away from the event loop; await the result.
-
-    As `NifExecutor.execute_nif`, on `executor`, or on one that belongs to the running event loop:
-    made at first use, closed with the loop.
-
-    Raises:
-        RuntimeError: no event loop is running. NifArgumentError: `executor` is none.
-    """
-    if executor is None:
-        port = local.port
-        if port is None or port.default is None or port.loop is not _get_running_loop():
-            executor = _default_executor()
-        else:
-            executor = port.default
-    elif isinstance(executor, type) or not hasattr(executor, "execute_nif"):
-        raise NifArgumentError(
-            argument="executor",
-            value=executor,
-            problem="is no open executor",
-            remedy="Write `async with NifExecutor(...) as executor:` and pass that.",
-        )
-    if timeout is None and policy is None:
-        return executor.execute_nif(fn, *args)  # keywords would cost a dict
-    return executor.execute_nif(fn, *args, timeout=timeout, policy=policy)

@@ -9,14 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aionif.binding.plan import NifFunction
-from aionif.calls.inline_route import inline_route
-from aionif.calls.submit import (
-    CONVERSION_ERRORS,
-    Route,
-    call_inline,
-    complaint,
-    settle_inline,
-)
+from aionif.calls.inline_route import call_inline, inline_route, settle_inline
+from aionif.calls.submit import CONVERSION_ERRORS, Route, complaint
 from aionif.core.native import _slots, ffi, new_slot
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import cffi
 from cffi.model import Q_CONST, PointerType
 
 from aionif.binding.of_cffi import plan_of
-from aionif.binding.plan import NifFunction, Plan
+from aionif.binding.plan import Documentation, NifFunction, Plan
 from aionif.core.native import lib
 from aionif.crash.elf import exported_names
+from aionif.default import execute_nif
 from aionif.errors import NifArgumentError
-from aionif.executor import execute_nif
 from aionif.policy import NifPolicy, check_policy
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class LibraryFunction(NifFunction):
     """A function of a NifLibrary: `await f(...)` is `execute_nif(f, ...)`."""
 
     __slots__ = ()
+
+    __doc__ = Documentation(__doc__)
 
     def __call__(
         self, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
@@ -69,13 +71,15 @@ class NifLibrary:
             return value  # a constant or a variable of the library
         if ctype.kind != "function":
             return value
-        function = LibraryFunction(self._plan(name, ctype, value), self.policy)
+        declared = _declared_as(self.ffi, name)
+        plan = self._plan(name, ctype, value, declared)
+        function = LibraryFunction(plan, self.policy, _declaration(name, declared))
         setattr(self, name, function)
         return function
 
-    def _plan(self, name: str, ctype: Any, function: Any) -> Plan:
+    def _plan(self, name: str, ctype: Any, function: Any, declared: Any) -> Plan:
         address = int(self.ffi.cast("uintptr_t", function))
-        constant = _constant_arguments(self.ffi, name)
+        constant = _constant_arguments(declared)
         return plan_of(ctype, address, name, self.path, self._handle, constant=constant)
 
 
@@ -97,12 +101,20 @@ def _no_such_symbol(library: NifLibrary, name: str) -> NifArgumentError:
     )
 
 
-def _constant_arguments(ffi: cffi.FFI, name: str) -> frozenset[int]:
-    """Return which arguments of a function are pointers to const, as the cdef declares it.
+def _declared_as(ffi: cffi.FFI, name: str) -> Any:
+    """Return a function's declaration as the parser has it: cffi's types have no qualifiers."""
+    return ffi._parser._declarations.get(f"function {name}", (None, 0))[0]  # noqa: SLF001
 
-    cffi's types have no qualifiers; its parser keeps them with the declaration.
-    """
-    declared, _ = ffi._parser._declarations.get(f"function {name}", (None, 0))  # noqa: SLF001
+
+def _declaration(name: str, declared: Any) -> str:
+    """Return it as C. The parser has a pointer to the function, and names of its own."""
+    text = "" if declared is None else f"{declared.get_c_name(name)};"
+    text = text.replace(f"(* {name})", f" {name}")
+    return re.sub(r"_cffi_(\w+)_complex_t", r"\1 _Complex", text)
+
+
+def _constant_arguments(declared: Any) -> frozenset[int]:
+    """Return which arguments of a function are pointers to const."""
     return frozenset(
         index
         for index, argument in enumerate(getattr(declared, "args", ()))

@@ -17,6 +17,8 @@ __all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "check_tier
 Results = Literal["auto", "plain", "pickle"]
 Isolation = Literal["inline", "thread", "process", "auto"]
 EndingPolicy = Literal["abort", "abandon", "wait"]
+Stack = Literal["guarded", "thread"]
+Handlers = Literal["aionif", "library"]
 
 ENDINGS: tuple[EndingPolicy, ...] = ("abort", "abandon", "wait")  # the core's numbers, in order
 
@@ -53,11 +55,17 @@ class NifPolicy:
     stack_size: bytes of the stack a call runs on.
     guard_size: bytes of inaccessible memory below it. A frame larger than this can jump over it.
         Where `ulimit -v` limits address space it is 8 MiB at the most.
+    stack: "guarded": calls run on a stack of their own. "thread": on the one that their thread was
+        started with, for libraries that look for pointers there (libgc). On workers it has the
+        same size and guard; inline it is what the thread has.
+    handlers: "aionif": a fault in a call ends the call. "library": the handlers that libraries have
+        installed are asked first, for those that raise faults on purpose and resolve them
+        (virtual machines).
     measure_stack: keep the high-water mark of stack use in `statistics()`. Costs some
         microseconds a call.
     contain_exit: turn `exit()` and `_exit()` inside a call into NifExit.
     deny_syscalls: names of system calls that end a call with NifSyscallDenied.
-    abort_attempts: how often, a millisecond apart, a call is tried for a safe place to stop it
+    abort_attempts: how often, a millisecond apart, a call past its deadline is told to stop
         before its thread is abandoned.
     max_lost_threads: threads that may be lost at one time, abandoned or retired after a crash that
         left a lock held, before further calls are refused. One that ends later counts no more.
@@ -93,6 +101,8 @@ class NifPolicy:
     thread_safe: bool = True
     stack_size: int = _MIB
     guard_size: int = 128 * _MIB
+    stack: Stack = "guarded"
+    handlers: Handlers = "aionif"
     measure_stack: bool = False
     contain_exit: bool = True
     deny_syscalls: tuple[str, ...] = ()
@@ -115,6 +125,15 @@ class NifPolicy:
         for name in ("on_timeout", "on_cancel"):
             check_choice(name, getattr(self, name), ENDINGS)
         check_choice("results", self.results, get_args(Results))
+        check_choice("stack", self.stack, get_args(Stack))
+        check_choice("handlers", self.handlers, get_args(Handlers))
+        if self.measure_stack and self.stack == "thread":
+            raise NifArgumentError(
+                argument="measure_stack",
+                value=True,
+                problem='is not to be had with stack="thread", which holds frames of others too',
+                remedy='Measure with stack="guarded".',
+            )
         check_count("stack_size", self.stack_size, _SMALLEST_STACK)
         check_count("guard_size", self.guard_size, _SMALLEST_GUARD)
         check_count("abort_attempts", self.abort_attempts, 0)

@@ -94,9 +94,10 @@ enum aionif_core_event_kind {
     AIONIF_CORE_ZYGOTE_LOST = 8,
     AIONIF_CORE_MISBEHAVED = 9, /* a worker process wrote what it may not; thread: its pid */
     AIONIF_CORE_ZYGOTE_WANTED = 10,
-    AIONIF_CORE_UNSEALED = 11, /* detail: the parts of a seal that are missing; text: why */
-    AIONIF_CORE_SLOW = 12,     /* detail: how long a call ran, in ms */
-    AIONIF_CORE_UNENDED = 13,  /* the thread of a worker that was stopped does not end */
+    AIONIF_CORE_UNSEALED = 11,     /* detail: the parts of a seal that are missing; text: why */
+    AIONIF_CORE_SLOW = 12,         /* detail: how long a call ran, in ms */
+    AIONIF_CORE_UNENDED = 13,      /* the thread of a worker that was stopped does not end */
+    AIONIF_CORE_ZYGOTE_ENDED = 14, /* one that was replaced: it can be waited for */
 };
 
 enum aionif_taint {
@@ -141,6 +142,7 @@ struct aionif_target {
     uint8_t on_cancel;
     uint8_t measure_stack;
     uint8_t watch; /* whether a task waits that may be served without a turn of its loop */
+    uint8_t asks_handlers, own_stack; /* of inline calls; those of others are their pool's */
 };
 
 /* One per OS thread that makes calls. Python writes the request, the thunk writes the answer. */
@@ -215,6 +217,8 @@ struct aionif_pool_settings {
     uint64_t guard_size;
     uint32_t abort_attempts; /* one a millisecond, then the thread is abandoned */
     uint32_t contain_exit;
+    uint32_t asks_handlers; /* those of libraries, before a fault is taken for the call's */
+    uint32_t own_stack;     /* calls run on the stack that their thread was started with */
     uint32_t denied_count;
     int32_t denied[AIONIF_SYSCALLS]; /* system call numbers */
     char name[12];
@@ -269,11 +273,11 @@ uint64_t aionif_window_size(void);
 /* Where its blocks begin; 0: no memory. The first to ask for some decides how many there are. */
 uint64_t aionif_arena(uint32_t blocks);
 uint32_t aionif_arena_blocks(void);
-/* Zygotes have numbers, by which pools name theirs. `use` takes the descriptor over; a zygote of this
- * number that there is starts no more workers. It is given up where it is not ready by then; see
- * aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready;
+/* Zygotes have numbers, by which pools name theirs. `use` takes the descriptors over, of which handle
+ * is a pidfd, or -1; a zygote of this number that there is starts no more workers. It is given up where
+ * it is not ready by then; see aionif__now_ns. 0: no memory. `lost`: 0: there is one; 2: it was lost before it was ready;
  * 3: it starts no more workers; 1: else. */
-int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns);
+int aionif_zygote_use(uint32_t number, int socket, int handle, int64_t within_ns);
 int aionif_zygote_lost(uint32_t number);
 uint64_t aionif_stderr_lost(void); /* bytes that workers wrote and that were dropped */
 int aionif_catalog_open(void);     /* a descriptor for a zygote, the caller's; -1: no memory */

@@ -32,6 +32,7 @@ enum aionif_seal_part {
     AIONIF_SEAL_MOUNT = 1 << 11,    /* a root directory with no paths but those listed; likewise */
     AIONIF_SEAL_IDENTITY = 1 << 12, /* what root runs is nobody's */
     AIONIF_SEAL_CGROUP = 1 << 13,   /* a control group of its own, which a zygote has made */
+    AIONIF_SEAL_CHILDREN = 1 << 14, /* what it starts ends with it, by either of these */
 };
 
 enum aionif_seal_state { AIONIF_SEAL_UNKNOWN = 0, AIONIF_SEAL_REFUSED = 1, AIONIF_SEALED = 2 };
@@ -84,7 +85,7 @@ int aionif_seal_listen(const struct aionif_seal *seal, int socket);
 /* In a zygote: what it makes ready for its workers (template.c). What is missing their seals tell. */
 void aionif_template_enter(uint32_t wanted); /* namespaces, but for that of process ids */
 void aionif_template_missing(uint32_t part, int error, const char *text);
-void aionif_template_applied(uint32_t part);
+void aionif_template_applied(uint32_t part); /* this, and the one above, by workers too */
 int aionif_template_has(uint32_t part);
 /* From now on children are in a namespace of process ids of their own. It ends with its first process,
  * whose id is returned, and that one with the pipe of which it is given the end to read. -1, with errno:

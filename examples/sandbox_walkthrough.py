@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 import os
+from typing import Any
 
 from aionif import NifError, NifExecutor, NifLimits, NifPolicy, NifSyscallDenied, Sandbox
 
@@ -36,7 +37,7 @@ CALLS = {
 }
 
 
-async def outcome(executor: NifExecutor, function: object, *arguments: object) -> str:
+async def outcome(executor: NifExecutor, function: Any, *arguments: object) -> str:
     """Try one operation and say what came of it."""
     try:
         return f"returned {await executor.execute_nif(function, *arguments)}"

@@ -112,7 +112,7 @@ def make_unplain(name: str) -> object:
     }[name]
 
 
-def echo(value: object) -> object:
+def echo(value: Any) -> Any:
     return value
 
 

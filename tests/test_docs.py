@@ -1,6 +1,7 @@
 """The documents say what is so: samples run, links and named tests exist, settings are all there.
 
 A ```python block is a whole program: it is run in a child interpreter, and must end with status 0.
+One that has tests is run by pytest, as by a user who has pytest-asyncio and aionif.testing.
 Where nothing but blank lines stands between it and a following ```text block, that one is what it
 prints to stdout. In it, `...` stands for any text within a line, as in `0x...`, and a line that is
 `...` and nothing else for any number of lines. What must not be run is not marked as python.
@@ -82,10 +83,18 @@ def pattern(output: str) -> re.Pattern[str]:
     return re.compile("".join(lines))
 
 
+def command_for(sample: Sample, directory: Path) -> list[str]:
+    if "def test_" not in sample.code:
+        return [sys.executable, "-c", sample.code]
+    (directory / "test_sample.py").write_text(sample.code, encoding="utf-8")
+    plugins = ("-p", "pytest_asyncio", "-p", "aionif.testing")
+    return [sys.executable, "-P", "-m", "pytest", "-q", *plugins, "test_sample.py"]
+
+
 @pytest.mark.parametrize("sample", samples(), ids=lambda sample: sample.place)
 def test_sample(sample: Sample, tmp_path: Path) -> None:
     child = subprocess.run(
-        [sys.executable, "-c", sample.code],
+        command_for(sample, tmp_path),
         capture_output=True,
         text=True,
         check=False,

@@ -43,6 +43,7 @@ ORDER = (
     "calls",
     "inline",
     "executor",
+    "default",
     "library",
     "futures",
     "supervision",

@@ -34,6 +34,8 @@ APART = ("bench", "gallery", "include", "launcher")
 # Names that are used below where they are defined, and why no table or callback does instead.
 CALLED_BACK = {
     "aionif__enter": "the thunk is assembly of the processor, and the way in for each call",
+    "aionif__stop_landed": "the landing is assembly of the processor; stop.c says where it goes on",
+    "aionif__stop_personality": "as aionif__personality",
     "aionif__personality": "named by the unwind tables of the assembly; the unwinder calls it",
 }
 

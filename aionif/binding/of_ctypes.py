@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionif.binding.abi import Shape, array_of, by_address, result_memory, stack_words, struct_of
 from aionif.binding.buffers import Shared, check_items
+from aionif.binding.parameters import Parameters, flags_of
 from aionif.binding.plan import Plan, check_code, symbol_at
 from aionif.core.native import THUNK, lib
 from aionif.errors import NifArgumentError
@@ -47,15 +48,23 @@ def bind(function: Any, convert: Callable[[str, Any], Any] | None = None) -> Pla
     restype = function.restype
     if convert is not None:
         restype = convert(getattr(function, "__name__", "the function"), restype)
-    key = (address, flags, argtypes, restype, getattr(function, "errcheck", None))
+    declared = flags_of(function)
+    check = getattr(function, "errcheck", None)
+    key = (address, flags, argtypes, restype, check, declared and id(declared))
     plan = _plans.get(key)
     if plan is None:
-        plan = _plans[key] = _plan(function, address, flags, argtypes, restype)
+        parameters = Parameters(declared, argtypes) if declared and argtypes else None
+        plan = _plans[key] = _plan(function, address, flags, argtypes, restype, parameters)
     return plan
 
 
-def _plan(
-    function: Any, address: int, flags: int, argtypes: tuple[Any, ...] | None, restype: Any
+def _plan(  # noqa: PLR0913, PLR0917 - what a ctypes function consists of
+    function: Any,
+    address: int,
+    flags: int,
+    argtypes: tuple[Any, ...] | None,
+    restype: Any,
+    parameters: Parameters | None,
 ) -> Plan:
     symbol, library = symbol_at(address)
     name = getattr(function, "__name__", symbol)
@@ -82,7 +91,8 @@ def _plan(
         result_x87=HERE.has_x87 and result.kind == "long double",
         prepare=_preparation(name, argtypes),
         count_words=_count_words,
-        finish=_error_check(function),
+        complete=None if parameters is None else parameters.complete,
+        finish=_finish(function, parameters),
         explain=_explain,
         keep=function,
     )
@@ -222,11 +232,20 @@ def _keep_text(argument: Any) -> Any:
     return ctypes.create_unicode_buffer(argument) if isinstance(argument, str) else argument
 
 
-def _error_check(function: Any) -> Callable[[Any, tuple[Any, ...]], Any] | None:
+def _finish(
+    function: Any, parameters: Parameters | None
+) -> Callable[[Any, tuple[Any, ...]], Any] | None:
     check = getattr(function, "errcheck", None)
     if check is None:
-        return None
-    return lambda result, arguments: check(result, function, arguments)
+        return None if parameters is None else parameters.result
+
+    def finish(result: Any, arguments: tuple[Any, ...]) -> Any:
+        checked = check(result, function, arguments)
+        if checked is not arguments:
+            return checked
+        return result if parameters is None else parameters.result(result, arguments)
+
+    return finish
 
 
 def _complaint(name: str, index: int, argument: Any, problem: BaseException) -> NifArgumentError:

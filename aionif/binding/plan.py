@@ -21,7 +21,7 @@ from typing import Any
 from aionif.core.native import ffi, lib
 from aionif.errors import NifArgumentError
 
-__all__ = ("NifFunction", "Plan", "check_code", "symbol_at")
+__all__ = ("Documentation", "NifFunction", "Plan", "check_code", "symbol_at")
 
 Preparation = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
@@ -32,6 +32,7 @@ class Plan:
     struct: the core's view of it; alive as long as any call.
     prepare: makes what must outlive the call from the arguments; None where there is no need.
     count_words: stack words of one variadic call; None for a fixed signature.
+    complete: makes all arguments from those given (ctypes' paramflags); None: they are all.
     finish: a last conversion of the result by the caller's own rule (ctypes' errcheck), or None.
     ctype: its cffi type, without complex numbers; None for a function of ctypes.
     constant: arguments, by index, whose target is declared const, as far as that is known.
@@ -42,6 +43,7 @@ class Plan:
         "__weakref__",
         "address",
         "capture",
+        "complete",
         "constant",
         "count_words",
         "ctype",
@@ -68,6 +70,7 @@ class Plan:
         result_x87: bool = False,
         prepare: Preparation | None = None,
         count_words: Callable[[tuple[Any, ...]], int] | None = None,
+        complete: Preparation | None = None,
         finish: Callable[[Any, tuple[Any, ...]], Any] | None = None,
         explain: Callable[[tuple[Any, ...], BaseException], NifArgumentError],
         keep: object = None,
@@ -83,6 +86,7 @@ class Plan:
         self.replay = replay
         self.prepare = prepare
         self.count_words = count_words
+        self.complete = complete
         self.finish = finish
         self.explain = explain
         self.keep = keep  # the function itself: its library must stay loaded
@@ -102,18 +106,38 @@ class Plan:
         return self.address or self  # of a Python callable there is one plan, without an address
 
 
+class Documentation:
+    """The docstring of a class, and one for each of its instances, which `help()` shows."""
+
+    def __init__(self, of_class: str) -> None:
+        self._of_class = of_class
+
+    def __get__(self, function: NifFunction | None, owner: type) -> str:
+        if function is None:
+            return self._of_class
+        return f"{function.declaration}\n\nA native function of {function.plan.library}."
+
+
 class NifFunction:
     """A native function of a library: await it, or pass it to `execute_nif` and `call_nif`.
 
-    policy: its library's; None: the executor's.
+    policy: its library's; None: the executor's. declaration: in C, where that is known; else its
+    name.
     """
 
-    __slots__ = ("__weakref__", "name", "plan", "policy")
+    __slots__ = ("__weakref__", "declaration", "name", "plan", "policy")
 
-    def __init__(self, plan: Plan, policy: Any = None) -> None:
+    __doc__ = Documentation(__doc__)
+
+    def __init__(self, plan: Plan, policy: Any = None, declaration: str = "") -> None:
+        self.declaration = declaration or plan.name
         self.name = plan.name
         self.plan = plan
         self.policy = policy
+
+    @property
+    def __name__(self) -> str:
+        return self.name
 
     def __repr__(self) -> str:
         return f"<native function {self.name} of {self.plan.library or 'an unnamed library'}>"

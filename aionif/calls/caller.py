@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import _get_running_loop  # None where none runs: cheap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aionif.binding.choose import is_foreign
 from aionif.binding.plan import NifFunction
@@ -13,6 +13,7 @@ from aionif.calls.submit import (
     Route,
     capture,
     complaint,
+    completed,
     plan_of,
     prepared,
     refusal,
@@ -29,10 +30,14 @@ from aionif.process.packed import Later
 from aionif.telemetry import sources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aionif.binding.plan import Plan
     from aionif.policy import NifPolicy
 
 __all__ = ("Caller",)
+
+_Result = TypeVar("_Result")
 
 _MOST_ROUTES = 1024
 _YIELD = lib.AIONIF_YIELD
@@ -48,6 +53,24 @@ class Caller:
         self._routes: dict[Any, Route] = {}
         self._ports: set[Port] = set()
         self._runs_python = False
+
+    @overload
+    async def execute_nif(
+        self,
+        fn: NifFunction,
+        *args: Any,
+        timeout: float | None = None,
+        policy: NifPolicy | None = None,
+    ) -> Any: ...
+
+    @overload
+    async def execute_nif(
+        self,
+        fn: Callable[..., _Result],
+        *args: Any,
+        timeout: float | None = None,
+        policy: NifPolicy | None = None,
+    ) -> _Result: ...
 
     async def execute_nif(  # noqa: C901, PLR0912, PLR0915 - the hot path: each step inlined pays
         self, fn: Any, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
@@ -82,6 +105,8 @@ class Caller:
             except NifRejected:  # by a breaker: who asks again at once must not stop the loop
                 port.owe_turn()
                 raise
+            if route.plan.complete is not None:  # of ctypes, whose functions always come here
+                args = completed(route, args)
         try:
             if port not in self._ports:
                 self._join(port)

@@ -1,4 +1,4 @@
-"""The route of calls that run in the thread that makes them."""
+"""Calls that run in the thread that makes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aionif.binding.plan import NifFunction
-from aionif.calls.submit import Route, plan_of
+from aionif.calls.submit import Route, capture, completed, plan_of, prepared, refusal
+from aionif.core.native import lib
 from aionif.errors import NifArgumentError
 from aionif.policy import NifPolicy, check_policy, check_tier
 from aionif.telemetry import registry
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from aionif.binding.plan import Plan
     from aionif.errors import NifError
 
-__all__ = ("inline_route",)
+__all__ = ("call_inline", "inline_route", "settle_inline")
 
+_RETURNED = lib.AIONIF_RETURNED
+_MISUSED = lib.AIONIF_MISUSED
 _DEFAULT_POLICY = NifPolicy()
 
 
@@ -48,3 +51,21 @@ def inline_route(
 
 def _count(plan: Plan, error: NifError) -> None:
     registry.count_inline_failure(plan.name, plan.library, error)
+
+
+def settle_inline(route: Route, slot: Any, arguments: tuple[Any, ...]) -> Any:
+    """Raise for an inline call that did not return, as the slot says."""
+    if slot.outcome == _MISUSED:
+        return call_inline(route, slot, arguments, None)
+    raise refusal(route, slot, slot.outcome, None)
+
+
+def call_inline(route: Route, slot: Any, given: tuple[Any, ...], timeout: float | None) -> Any:
+    """Make a call of any kind in this thread and return its result."""
+    given = completed(route, given)
+    arguments = prepared(route, given)
+    result = capture(route, slot, arguments, timeout)
+    if slot.outcome != _RETURNED:
+        raise refusal(route, slot, slot.outcome, timeout)
+    finish = route.plan.finish
+    return result if finish is None else finish(result, given)

@@ -183,6 +183,8 @@ class Pools:
                 "guard_size": policy.guard_size,
                 "abort_attempts": policy.abort_attempts,
                 "contain_exit": policy.contain_exit,
+                "asks_handlers": policy.handlers == "library",
+                "own_stack": policy.stack == "thread",
                 "denied_count": len(denied),
                 "denied": [number_of(name) for name in denied],
                 "name": self.name.encode()[:11],
@@ -309,6 +311,8 @@ def _key(policy: NifPolicy, setup: Setup | None) -> tuple[Any, ...]:
     return (
         policy.stack_size,
         policy.guard_size,
+        policy.stack,
+        policy.handlers,
         policy.contain_exit,
         policy.deny_syscalls,
         policy.abort_attempts,

@@ -18,7 +18,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from aionif.sandbox import Sandbox
 
@@ -26,8 +26,9 @@ __all__ = ("Preloads",)
 
 _PLAIN = frozenset((int, float, complex, bool, str, bytes, bytearray, type(None)))
 _NAMED = (FunctionType, BuiltinFunctionType, type)
+_WHOLE = frozenset(_NAMED)
 _FIRST = 8  # of a container's items
-_DEPTH = 3  # of containers in containers
+_MOST = 64  # things that one call has looked at
 
 
 class Preloads:
@@ -45,11 +46,31 @@ class Preloads:
 
     def need(self, *objects: Any) -> None:
         """Have the modules of a callable and of its arguments."""
-        before = len(self.names)
         for each in objects:
             if type(each) not in _PLAIN:
-                for name in _modules_of(each, _DEPTH):
-                    self._note(name)
+                self._look(objects)
+                break
+
+    def _look(self, objects: tuple[Any, ...]) -> None:
+        """Each call does this, so it is one loop, over no more than it may look at."""
+        before = len(self.names)
+        parts: Iterable[Any]
+        parts, things = objects, []
+        for turn in range(_MOST):
+            for part in parts:
+                if type(part) not in _PLAIN:
+                    things.append(part)  # noqa: PERF401 - a generator takes twice the time
+            if turn == len(things):
+                break
+            each = things[turn]
+            kind = type(each)
+            if kind is list or kind is tuple:
+                parts = each[:_FIRST]
+            elif kind is dict:
+                parts = (*islice(each, _FIRST), *islice(each.values(), _FIRST))
+            else:
+                self._note(_module_of(each))
+                parts = _parts_of(each)
         if len(self.names) > before:
             self._renew()
 
@@ -69,17 +90,20 @@ class Preloads:
         return any(Path(file).is_relative_to(path) for path in self._readable)
 
 
-def _modules_of(value: Any, depth: int) -> Iterator[str]:
+def _module_of(value: Any) -> str:
+    named = value if isinstance(value, _NAMED) else type(value)
+    return named.__module__ or "builtins"
+
+
+def _parts_of(value: Any) -> Iterable[Any]:
+    if type(value) in _WHOLE:
+        return ()
+    if isinstance(value, dict):
+        return (*islice(value, _FIRST), *islice(value.values(), _FIRST))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return islice(value, _FIRST)
     if isinstance(value, partial):
-        yield from _modules_of((value.func, value.args, value.keywords), depth)
-    elif isinstance(value, MethodType):
-        yield from _modules_of((value.__func__, value.__self__), depth)
-    elif isinstance(value, _NAMED):
-        yield value.__module__ or "builtins"
-    else:
-        yield type(value).__module__
-    if depth and isinstance(value, (list, tuple, set, frozenset, dict)):
-        items = value.items() if isinstance(value, dict) else value
-        for item in islice(items, _FIRST):
-            if type(item) not in _PLAIN:
-                yield from _modules_of(item, depth - 1)
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__func__, value.__self__
+    return ()

@@ -45,16 +45,15 @@ if TYPE_CHECKING:
 __all__ = (
     "CONVERSION_ERRORS",
     "Route",
-    "call_inline",
     "capture",
     "complaint",
+    "completed",
     "converted",
     "lack_of",
     "plan_of",
     "prepared",
     "refusal",
     "result_of",
-    "settle_inline",
     "submit_in_line",
     "where",
 )
@@ -71,7 +70,6 @@ CONVERSION_ERRORS = (
 # What a breaker counts: all that takes a worker, or might have.
 _CRASHES = (NifCrash, NifLimitExceeded, NifWorkerLost)
 
-_RETURNED = lib.AIONIF_RETURNED
 _FAILED = lib.AIONIF_FAILED
 _FULL = lib.AIONIF_FULL
 _CLOSED = lib.AIONIF_CLOSED
@@ -151,6 +149,8 @@ def _target_of(plan: Plan, policy: NifPolicy, pool: Any, strand: Any, series: An
             "on_cancel": ENDINGS.index(policy.on_cancel),
             "measure_stack": policy.measure_stack,
             "watch": policy.watch > 0,
+            "asks_handlers": policy.handlers == "library",
+            "own_stack": policy.stack == "thread",
         },
     )
 
@@ -188,6 +188,23 @@ def capture(route: Route, slot: Any, arguments: tuple[Any, ...], timeout: float 
             raise complaint(plan, arguments, problem) from problem
         if slot.outcome != _MISUSED:
             return result
+
+
+def completed(route: Route, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return all arguments of a call, some of which the function itself may provide."""
+    if route.plan.complete is None:
+        return given
+    try:
+        return route.plan.complete(given)
+    except TypeError as problem:
+        raise NifArgumentError(
+            function=route.plan.name,
+            library=route.plan.library,
+            argument="args",
+            value=given,
+            problem=f"can't be passed: {problem}",
+            remedy="Pass what its paramflags ask for.",
+        ) from problem
 
 
 def prepared(route: Route, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -366,20 +383,3 @@ def refusal(route: Route, slot: Any, outcome: int, timeout: float | None) -> Nif
         route.on_failure(error)
     call_failed(error)
     return error
-
-
-def settle_inline(route: Route, slot: Any, arguments: tuple[Any, ...]) -> Any:
-    """Raise for an inline call that did not return, as the slot says."""
-    if slot.outcome == _MISUSED:
-        return call_inline(route, slot, arguments, None)
-    raise refusal(route, slot, slot.outcome, None)
-
-
-def call_inline(route: Route, slot: Any, given: tuple[Any, ...], timeout: float | None) -> Any:
-    """Make a call of any kind in this thread and return its result."""
-    arguments = prepared(route, given)
-    result = capture(route, slot, arguments, timeout)
-    if slot.outcome != _RETURNED:
-        raise refusal(route, slot, slot.outcome, timeout)
-    finish = route.plan.finish
-    return result if finish is None else finish(result, given)

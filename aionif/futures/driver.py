@@ -34,7 +34,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from aionif.calls.submit import capture, converted, lack_of, prepared, refusal, result_of
+from aionif.calls.submit import capture, completed, converted, lack_of, prepared, refusal, result_of
 from aionif.core.native import call_slot, ffi, lib
 from aionif.errors import NifRejected
 from aionif.loops.on_thread import ThreadPort
@@ -197,6 +197,7 @@ class Driver:
         route = None
         try:
             route = self._route_of(item)
+            item = item._replace(arguments=completed(route, item.arguments))
             arguments = prepared(route, item.arguments)
             with self._lock:
                 is_over, result = self._request(item, route, arguments)

@@ -38,6 +38,9 @@ def report_all(names: dict[int, str]) -> None:
         if event.kind == lib.AIONIF_CORE_ZYGOTE_WANTED:
             zygote.numbered(event.thread).revive()
             continue
+        if event.kind == lib.AIONIF_CORE_ZYGOTE_ENDED:
+            zygote.numbered(event.thread).bury_spent()
+            continue
         name, reason = _EVENTS[event.kind]
         if event.kind == lib.AIONIF_CORE_ZYGOTE_LOST:
             warn(name, **_of_lost_zygote(zygote.numbered(event.thread), reason, event.detail))

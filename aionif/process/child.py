@@ -84,7 +84,7 @@ def _main() -> None:
         _load("child_template").Template(core, told["template"]),
         lambda: start(outlet, said.pop() if said else b"", worker.close_all_but, SOCKET),
         lambda *order: worker.become(core, *order),
-        _load("child_group").Groups(told["group"]) if told["group"] else None,
+        _load("child_group").Groups(*told["group"]),
     )
     zygote.serve()
     zygote.close()

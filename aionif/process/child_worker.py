@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 __all__ = ("become", "close_all_but")
 
 _EXPENDABLE = 500  # of 1000: half of all memory, which the kernel adds to what a worker uses
+_OUTLIVE = 0, "neither a namespace of process ids nor a control group ends them with their call"
 
 
 def become(  # noqa: PLR0913, PLR0917 - what the order came with
@@ -28,7 +29,7 @@ def become(  # noqa: PLR0913, PLR0917 - what the order came with
 ) -> NoReturn:
     """Be a worker, to the end; stderr and descriptors: what the order came with.
 
-    group: the control group to be in; None: there is none.
+    group: the control group to be in.
     """
     status = 1
     try:
@@ -52,15 +53,19 @@ def become(  # noqa: PLR0913, PLR0917 - what the order came with
 
 
 def _enter_group(core: Any, group: Any) -> None:
-    part = core.lib.AIONIF_SEAL_CGROUP
-    problem = 0, "no control group is delegated to the program"
-    if group is not None:
-        group.enter()
-        problem = group.problem
+    lib = core.lib
+    group.enter()
+    _note(lib, lib.AIONIF_SEAL_CGROUP, group.problem)
+    is_apart = lib.aionif_template_has(lib.AIONIF_SEAL_PID)
+    _note(lib, lib.AIONIF_SEAL_CHILDREN, None if is_apart or group.ends_all else _OUTLIVE)
+
+
+def _note(lib: Any, part: int, problem: tuple[int, str] | None) -> None:
+    """Have the seal say whether there is what the zygote has made for this worker alone."""
     if problem is None:
-        core.lib.aionif_template_applied(part)
+        lib.aionif_template_applied(part)
     else:
-        core.lib.aionif_template_missing(part, problem[0], problem[1].encode()[:200])
+        lib.aionif_template_missing(part, problem[0], problem[1].encode()[:200])
 
 
 def _stand_in_for_the_parent() -> None:

@@ -64,7 +64,7 @@ class Zygote:
         become_worker: Callable[..., object],
         groups: Any,
     ) -> None:
-        self.groups = groups  # of control; None: none can be had
+        self.groups = groups  # of control
         self.template = template
         self.become_worker = become_worker
         self.start_listener = start_listener
@@ -113,8 +113,7 @@ class Zygote:
             if worker.status is None:
                 with suppress(OSError):
                     os.kill(worker.pid, signal.SIGKILL)
-        if self.groups is not None:
-            self.groups.close()
+        self.groups.close()
 
     def obey(self) -> bool:
         """Take one order. False: the parent has gone."""
@@ -154,24 +153,23 @@ class Zygote:
     def fork(self, serial: int, descriptors: list[int]) -> None:
         """Start a worker, and have its stderr heard."""
         line = os.pread(descriptors[3], _FIRST_LINE, 0).partition(b"\n")[0]
-        way, memory, processes = line.split()
+        way, *limits = line.split()
         ours, theirs = os.pipe()
         worker = _Worker(serial, way, ours)
         kept = self.template.kept()
-        if self.groups is not None:
-            worker.group = self.groups.make(serial, int(memory), int(processes))
+        memory, processes, is_given = map(int, limits)
+        worker.group = self.groups.make(serial, memory, processes, is_given=bool(is_given))
         try:
             worker.pid, worker.guard = self.template.fork(
                 lambda parent: self.become_worker(parent, theirs, descriptors, kept, worker.group)
             )
         except OSError:
             os.close(ours)
-            self.end_group(worker)
+            self.groups.end(worker.group)
             raise
         finally:
             os.close(theirs)
-            if worker.group is not None:
-                worker.group.close()
+            worker.group.close()
         self.workers[serial] = worker
         self.tell_start(serial, worker.pid)
         self.introduce(worker)
@@ -202,7 +200,7 @@ class Zygote:
                 if worker is not None:
                     worker.status = found[1]
                     _close_guard(worker)
-                    if self.end_group(worker):
+                    if self.groups.end(worker.group):
                         worker.status |= OUT_OF_MEMORY
                     self.say(worker, OVER)
                 elif found[0] == self.listener_pid:
@@ -210,10 +208,6 @@ class Zygote:
                 elif found[0] == self.template.first:
                     return False
         return True
-
-    def end_group(self, worker: _Worker) -> bool:
-        """End what a worker has left; return whether it had too little memory in its group."""
-        return worker.group is not None and bool(self.groups.end(worker.group))
 
     # ---- the listener ----
 

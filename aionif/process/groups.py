@@ -5,11 +5,17 @@ its memory and processes, and by which all of it ends: what it has started, too.
 those of workers (process/child_group.py), and removes all when it ends; a zygote that is killed
 leaves them to this file.
 
+This process holds a lock of each group that it has made. So one whose lock is free was left by a
+program that is no more, killed with its zygote: the next one with the same base ends and removes
+it. Ids of processes would not tell, as programs in several namespaces of them may share a base.
+
 This process is not moved: it stays where its service manager has put it.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import time
 from contextlib import suppress
@@ -19,7 +25,7 @@ from pathlib import Path
 from aionif.errors import NifArgumentError
 from aionif.system.cgroup import group_of
 
-__all__ = ("VARIABLE", "close_group", "delegated", "open_group")
+__all__ = ("VARIABLE", "ControlGroup", "delegated", "open_group")
 
 VARIABLE = "AIONIF_CGROUP"
 _CONTROLLERS = ("memory", "pids")
@@ -30,33 +36,79 @@ _PATIENCE = 1.0  # seconds for processes that were killed to be gone
 _numbers = count()
 
 
-def open_group() -> Path | None:
-    """Make a group for a zygote's workers; None: there is no place for one.
+class ControlGroup:
+    """A group that this process has made for the workers of a zygote.
+
+    path: its directory.
+
+    Raises:
+        OSError: it is another's by now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(path.stat(), os.fstat(self._lock)):
+                raise FileNotFoundError(errno.ENOENT, "removed", path)
+        except OSError:
+            os.close(self._lock)
+            raise
+
+    def end(self) -> bool:
+        """End all that is in it; False: it can't be removed before the last of that has ended."""
+        with suppress(OSError):
+            (self.path / "cgroup.kill").write_text("1", encoding="ascii")
+        if not _remove(self.path):
+            return False
+        self.forget()
+        return True
+
+    def close(self) -> None:
+        """End all that is in it, and remove it, at the end of this process: that waits for it."""
+        end = time.monotonic() + _PATIENCE
+        while not self.end() and time.monotonic() < end:
+            time.sleep(_MOMENT)
+
+    def forget(self) -> None:
+        """It is another's, or nobody's."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def open_group() -> tuple[ControlGroup | None, str]:
+    """Make a group for a zygote's workers; None, and why: there is none.
 
     Raises:
         NifArgumentError: AIONIF_CGROUP names no group in which others can be made.
     """
     base = delegated()
     if base is None:
-        return None
+        return None, "no control group is delegated to the program"
     _sweep(base)
-    group = base / f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
     try:
         _enable(base)
-        group.mkdir()
-        _enable(group)
-    except OSError:
-        return None
-    return group
+        group = _make(base)
+    except OSError as problem:
+        text = f"no control group could be made in {base}: {problem.strerror}"
+        return None, text
+    _enable(group.path)
+    return group, ""
 
 
-def close_group(group: Path) -> None:
-    """End all that is in a group, and remove it. Where that takes long, the next one does it."""
-    with suppress(OSError):
-        (group / "cgroup.kill").write_text("1", encoding="ascii")
-    end = time.monotonic() + _PATIENCE
-    while not _remove(group) and time.monotonic() < end:
-        time.sleep(_MOMENT)
+def _make(base: Path) -> ControlGroup:
+    for number in _numbers:
+        path = base / f"{_PREFIX}{os.getpid()}-{number}"
+        # There may be one of a process that had this id before, or has it in another namespace; or
+        # one who removes what is left by others has come before the lock.
+        with suppress(FileExistsError, FileNotFoundError, BlockingIOError):
+            path.mkdir()
+            return ControlGroup(path)
+        if not base.exists():
+            break
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), base)
 
 
 def delegated(process: Path = Path("/proc/self")) -> Path | None:
@@ -98,7 +150,7 @@ def _is_writable(group: Path) -> bool:
 def _checked(named: str) -> Path:
     path = Path(named)
     problem = None
-    if not path.is_absolute() or not (path / "cgroup.procs").exists():
+    if not path.is_absolute() or not (path / "cgroup.controllers").exists():
         problem = "is not the directory of a control group (version 2)"
     elif not _is_writable(path):
         problem = "is a control group in which this process may not make others"
@@ -120,12 +172,12 @@ def _enable(group: Path) -> None:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what programs that were killed have left, and their zygotes with them."""
-    with suppress(OSError):
-        for group in base.glob(f"{_PREFIX}*-*"):
-            owner = group.name.removeprefix(_PREFIX).partition("-")[0]
-            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-                _remove(group)
+    """End and remove what programs have left that were killed, and their zygotes with them."""
+    for path in base.glob(f"{_PREFIX}*-*"):
+        with suppress(OSError):  # it is not left, but locked by its program; or it is gone
+            group = ControlGroup(path)
+            group.end()
+            group.forget()
 
 
 def _remove(group: Path) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aionif.limits import SEALED_LIMITS
 from aionif.process.environment import of_worker
 from aionif.process.surroundings import Surroundings, surroundings_now
 from aionif.sealing.seal import compile_worker_seal
@@ -78,8 +79,11 @@ class Setup:
 def _for_zygote(policy: NifPolicy) -> bytes:
     """What becomes of a worker's stderr besides its reports, and the limits of its control group.
 
-    The first in the word of child_stderr; 0 for no limit.
+    The first in the word of child_stderr; of memory and processes 0 for no limit, and whether that
+    of memory is another than all sandboxes have.
     """
     way = "raw" if policy.sandbox is None else policy.sandbox.stderr
     limits = policy.limits
-    return f"{way} {limits.resident_memory or 0} {limits.processes or 0}".encode()
+    memory = limits.resident_memory or 0
+    is_given = memory != SEALED_LIMITS.resident_memory
+    return f"{way} {memory} {limits.processes or 0} {is_given:d}".encode()

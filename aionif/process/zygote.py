@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from aionif.core.native import lib
-from aionif.errors import NifRejected
-from aionif.process.groups import close_group, open_group
+from aionif.errors import NifArgumentError, NifRejected
+from aionif.process.groups import ControlGroup, open_group
 from aionif.process.zygote_start import start
 from aionif.system.shortage import explain
 
@@ -31,7 +31,7 @@ __all__ = ("NO_TEMPLATE", "Zygote", "lack", "numbered", "of")
 
 _SECONDS = 60.0  # for its start: an interpreter takes some hundredths of one
 _MOMENT = 0.2  # seconds, for the exit of one that has closed its socket
-_STILLBORN, _SPENT = 2, 3  # of aionif_zygote_lost
+_LOST, _STILLBORN, _SPENT = 1, 2, 3  # of aionif_zygote_lost
 _NOT_EXECUTABLE = (
     errno.ENOENT,
     errno.EACCES,
@@ -56,9 +56,11 @@ class Zygote:
         self.number = number
         self.template = template
         self.pid: int | None = None
-        self._spent: list[int] = []  # processes that end with the last of their workers
+        # Processes that end with the last of their workers, and the groups of those.
+        self._spent: list[tuple[int, ControlGroup | None]] = []
+        self._ended: list[ControlGroup] = []  # groups of zygotes that have ended, to be removed
         self._lock = threading.Lock()
-        self._group: Path | None = None  # of control, of its workers
+        self._group: ControlGroup | None = None  # of control, of its workers
         self._program = ""
         self._status: int | None = None  # of one that has ended, as `waitpid` has it
         self._words = -1  # the file that is its stderr until it serves
@@ -71,6 +73,7 @@ class Zygote:
 
         Raises:
             NifRejected: it can't be started.
+            NifArgumentError: AIONIF_CGROUP is wrong.
         """
         if lib.aionif_zygote_lost(self.number):
             with self._lock:
@@ -79,7 +82,7 @@ class Zygote:
 
     def revive(self) -> None:
         """Start one where calls wait for it. If it can't be, they are told (`problem`)."""
-        with suppress(NifRejected):
+        with suppress(NifRejected, NifArgumentError):
             self.ensure()
 
     def problem(self) -> tuple[str, str]:
@@ -99,15 +102,23 @@ class Zygote:
         with self._lock:
             return self._said()
 
-    def close_group_if_lost(self) -> None:
-        """Remove the control group of a zygote that has not done so."""
-        if self._group is not None and lib.aionif_zygote_lost(self.number):
-            close_group(self._group)
+    def close_groups_left(self) -> None:
+        """Remove the control groups of zygotes that have ended and not done so."""
+        with self._lock:
+            if lib.aionif_zygote_lost(self.number) in {_LOST, _STILLBORN}:
+                self._leave_group()
+            self._bury_spent()
+            for group in self._ended:
+                group.close()
 
     def forget(self) -> None:
         """In the child of a fork: it is its parent's."""
-        self.pid = self._group = None
+        self._leave_group()
+        for group in (*self._ended, *(group for _, group in self._spent if group is not None)):
+            group.forget()
+        self.pid = None
         self._spent.clear()
+        self._ended.clear()
         self._lock = threading.Lock()
 
     def _note_failure(self) -> None:
@@ -144,11 +155,16 @@ class Zygote:
         self._note_failure()
         try:
             if lib.aionif_zygote_lost(self.number) == _SPENT and self.pid is not None:
-                self._spent.append(self.pid)
-                self.pid = None
-            self._spent = [pid for pid in self._spent if not _has_ended(pid)]
+                self._spent.append((self.pid, self._group))
+                self.pid = self._group = None
             self._reap()
+            self._leave_group()
+            self._bury_spent()
             self._begin()
+        except NifArgumentError as error:
+            what = f"{error.argument}={error.value!r} {error.problem}"
+            self._refusal = f"no worker process can be started: {what}", error.remedy
+            raise
         except OSError as error:
             what = error.strerror or ""
             if what == os.strerror(error.errno or 0):  # it was not told below
@@ -166,17 +182,39 @@ class Zygote:
         self._refusal = _reason_not_to()
         if self._refusal is not None:
             return
-        if self._group is not None:
-            close_group(self._group)
-        self._group = open_group() if self.template != NO_TEMPLATE else None
-        started = start(self.template, self._group)
+        why = ""
+        if self.template != NO_TEMPLATE:
+            self._group, why = open_group()
+        started = start(self.template, self._group.path if self._group else None, why)
         if self._words >= 0:
             os.close(self._words)
         self.pid, self._words = started.pid, started.words
         self._status, self._hung, self._program = None, False, sys.executable
         connection = started.connection.detach()
-        if not lib.aionif_zygote_use(self.number, connection, int(_SECONDS * _NANOSECONDS)):
+        within = int(_SECONDS * _NANOSECONDS)
+        if not lib.aionif_zygote_use(self.number, connection, _open_handle(started.pid), within):
             raise OSError(errno.ENOMEM, "memory")
+
+    def _leave_group(self) -> None:
+        """The workers in it are those of a zygote that has ended."""
+        if self._group is not None:
+            self._ended.append(self._group)
+            self._group = None
+
+    def bury_spent(self) -> None:
+        """Wait for those that have ended after they were replaced."""
+        with self._lock:
+            self._bury_spent()
+
+    def _bury_spent(self) -> None:
+        """Those that have not ended have workers with calls to finish."""
+        for each in list(self._spent):
+            pid, group = each
+            if _has_ended(pid):
+                self._spent.remove(each)
+                if group is not None:
+                    self._ended.append(group)
+        self._ended = [group for group in self._ended if not group.end()]
 
     def _reap(self) -> None:
         """Wait for one that is lost. It may hang, so it gets a moment, and is killed."""
@@ -216,6 +254,14 @@ def _reason_not_to() -> tuple[str, str] | None:
     return None
 
 
+def _open_handle(pid: int) -> int:
+    """Return a descriptor of a process; -1 where the system gives none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
+
+
 def _has_ended(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
@@ -249,7 +295,7 @@ def lack(error: int, what: str, number: int) -> tuple[str, str]:
 def _at_exit() -> None:
     """Remove what zygotes have left that were killed; the others do so themselves."""
     for zygote in _zygotes.values():
-        zygote.close_group_if_lost()
+        zygote.close_groups_left()
 
 
 atexit.register(_at_exit)

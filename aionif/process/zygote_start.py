@@ -33,10 +33,10 @@ class Started:
         self.words = words
 
 
-def start(template: str, group: Path | None) -> Started:
+def start(template: str, group: Path | None, groupless: str) -> Started:
     """Start one; it need not have come to serve yet.
 
-    group: of control, for its workers, if there is one.
+    group: of control, for its workers; groupless: why there is none.
 
     Raises:
         OSError: the system gives no memory, descriptor or process.
@@ -48,7 +48,7 @@ def start(template: str, group: Path | None) -> Started:
         raise OSError(problem.errno, "memfd_create") from None
     told, catalog, ours, theirs = -1, -1, None, None
     try:
-        told = _tell(window, template, group)
+        told = _tell(window, template, group, groupless)
         catalog = _open_catalog()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = _spawn(words, theirs.fileno(), catalog, told)
@@ -73,14 +73,14 @@ def _open_catalog() -> int:
     return catalog
 
 
-def _tell(window: int, template: str, group: Path | None) -> int:
+def _tell(window: int, template: str, group: Path | None, groupless: str) -> int:
     """Return a file of what it is told: on a command line there is not room for all templates."""
     told = {
         "core": native.CORE_FILE,
         "window": window,
         "size": int(lib.aionif_window_size()),
         "template": json.loads(template),
-        "group": "" if group is None else str(group),
+        "group": ("" if group is None else str(group), groupless),
     }
     descriptor = os.memfd_create("aionif-told")
     with open(descriptor, "wb", closefd=False) as file:

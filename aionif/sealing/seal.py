@@ -60,6 +60,7 @@ _PARTS: dict[str, int] = {
     "mount namespace": lib.AIONIF_SEAL_MOUNT,
     "identity": lib.AIONIF_SEAL_IDENTITY,
     "cgroup": lib.AIONIF_SEAL_CGROUP,
+    "child processes": lib.AIONIF_SEAL_CHILDREN,
 }
 _NAMESPACES = {
     "user": lib.AIONIF_SEAL_USER,
@@ -105,8 +106,8 @@ class SealReport:
     is_sealed: False where a part is missing that the policy requires.
     applied, missing: words for its parts: "filter", "privileges", "secrecy", "limits", "files",
         "tcp", "scope", "user namespace", "network namespace", "ipc namespace", and of worker
-        processes "pid namespace", "mount namespace", "identity" and "cgroup". What was not asked
-        for is in neither.
+        processes "pid namespace", "mount namespace", "identity", "cgroup" and "child processes".
+        What was not asked for is in neither.
     landlock: version of Landlock's interface; 0 where the kernel has none for us.
     notes: why something is missing, and which paths could not be opened.
     """
@@ -190,8 +191,9 @@ def parts_of_worker(sandbox: Sandbox) -> tuple[int, int]:
         wanted |= lib.AIONIF_SEAL_CGROUP
     if sandbox.cgroup == "required":
         required |= lib.AIONIF_SEAL_CGROUP
-    elif sandbox.forks:  # nothing else ends the children of a call with it
-        required |= lib.AIONIF_SEAL_PID
+    if sandbox.forks:  # a namespace of process ids, or a control group, ends them with their call
+        wanted |= lib.AIONIF_SEAL_CHILDREN
+        required |= lib.AIONIF_SEAL_CHILDREN
     return wanted, required if sandbox.mode == "required" else 0
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class
 
-from aionif.executor import execute_nif
+from aionif.default import execute_nif
 from aionif.supervision.errors import MaxRestartsExceeded
 
 if TYPE_CHECKING:

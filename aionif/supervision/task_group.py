@@ -19,9 +19,9 @@ from anyio import CancelScope, Event
 from anyio.abc import TaskStatus
 
 from aionif import log
+from aionif.default import execute_nif
 from aionif.errors import NifError
 from aionif.errors.checks import check_callable, check_seconds
-from aionif.executor import execute_nif
 from aionif.policy import check_policy
 from aionif.supervision._report import Handler
 from aionif.supervision.errors import NifCancelled, describe

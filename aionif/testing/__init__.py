@@ -30,8 +30,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from aionif.default import execute_nif
 from aionif.errors import NifArgumentError, NifRejected
-from aionif.executor import NifExecutor, execute_nif
 from aionif.inline import call_nif
 from aionif.library import NifLibrary, load
 from aionif.testing import gallery
@@ -39,7 +39,7 @@ from aionif.testing import gallery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aionif.executor import NifSession
+    from aionif.executor import NifExecutor, NifSession
     from aionif.testing.gallery import Specimen
 
 __all__ = (

@@ -31,6 +31,7 @@ struct aionif__invocation {
     uintptr_t guard_low; /* lowest byte of its guard; guard_low < stack_low < stack_top */
     uint64_t ticket;     /* the call's id: an abort meant for another call is not for this one */
     int backtrace_limit; /* frames to record at a fault; 0 for none */
+    bool asks_handlers;  /* those of libraries, before a fault is taken for this call's */
 };
 
 #define AIONIF__OFFSET(field, offset)                                                              \

@@ -6,7 +6,13 @@
  * sides validate that the other comes after them: ours passes to theirs, theirs calls or restores ours
  * and raises again. A thread that is already passing a signal on therefore goes to the next older
  * handler; at the end of the list stands the default action, so this always ends. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "faults/chain.h"
+
+#include "arch/context.h"
+#include "faults/modules.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -30,6 +36,10 @@ struct passing {
     int depth;
 };
 static _Thread_local struct passing passing __attribute__((tls_model("initial-exec")));
+/* What this thread asks a library about; depth: how often that has come back to us. A library that leaves by a
+ * jump leaves it behind: the next signal finds itself at the same place, as all begin at the top of the
+ * alternate stack. */
+static _Thread_local struct passing asking __attribute__((tls_model("initial-exec")));
 
 static bool is_same(const struct sigaction *one, const struct sigaction *other) {
     return (one->sa_flags & SA_SIGINFO) && one->sa_sigaction == other->sa_sigaction;
@@ -135,4 +145,51 @@ void aionif__chain_pass(int sig, siginfo_t *info, void *context) {
         call(older, sig, info, context);
         passing = outer;
     }
+}
+
+/* Worth asking: a handler of a library, for a fault in code that this library or nobody has in a file, but
+ * has made. Others it does not know, and may end the program over them (a JVM does). The interpreter's
+ * own (faulthandler) and the sanitizers' only report. */
+static bool may_resolve(const struct sigaction *action, uintptr_t pc) {
+    uintptr_t handler = (uintptr_t)action->sa_sigaction, where = aionif__module_start(pc);
+    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN &&
+           aionif__module_owner(handler) == AIONIF__USER &&
+           (!where || where == aionif__module_start(handler));
+}
+
+/* One that does not know the fault may have put back what was there before it, for the fault to come again. */
+static bool was_put_back(int sig, const struct sigaction *ours) {
+    struct sigaction current;
+    bool changed = sigaction(sig, NULL, &current) == 0 && !is_same(&current, ours);
+    if (changed) {
+        sigaction(sig, ours, NULL);
+    }
+    return changed;
+}
+
+bool aionif__chain_refuses(int sig, uintptr_t frame) {
+    bool is_asked_back = asking.sig == sig && frame < asking.frame;
+    asking.depth += is_asked_back;
+    return is_asked_back;
+}
+
+/* A handler that does not know the fault passes it to the one before it, which may be ours, or puts that back.
+ * That the context is unchanged says nothing: an access to a page that was made accessible is repeated. */
+bool aionif__chain_ask(int sig, siginfo_t *info, ucontext_t *context, const struct sigaction *ours,
+                       uintptr_t frame) {
+    struct passing outer = asking;
+    uintptr_t pc = context_pc(context);
+    for (int i = atomic_load(&chains[sig].count) - 1; i >= 0; i--) {
+        struct sigaction older = chains[sig].older[i];
+        if (may_resolve(&older, pc)) {
+            asking = (struct passing){frame, sig, 0};
+            call(&older, sig, info, context);
+            bool refused = asking.depth > 0;
+            asking = outer;
+            if (!was_put_back(sig, ours) && !refused) {
+                return true;
+            }
+        }
+    }
+    return false;
 }

@@ -163,20 +163,49 @@ static bool is_beyond_recovery(const struct aionif__thread *self) {
            ((self->traits & AIONIF__IN_EXIT) && aionif__exits_hold_a_lock());
 }
 
+static void on_fault(int sig, siginfo_t *info, void *opaque);
+
+static struct sigaction fault_action(void) {
+    struct sigaction action = {
+        .sa_sigaction = on_fault,
+        /* SIGINFO: who raised it, and where. ONSTACK: the call's own stack may be what overflowed.
+         * NODEFER: a second fault while recording must reach us, a blocked one kills. */
+        .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
+    };
+    sigfillset(&action.sa_mask); /* no other handler on top of a recording */
+    for (int i = 0; i < FAULTS; i++) {
+        sigdelset(&action.sa_mask, faults[i]);
+    }
+    return action;
+}
+
+/* Virtual machines raise faults on purpose, and resolve them. */
+static bool is_handled_by_library(int sig, siginfo_t *info, ucontext_t *context, uintptr_t frame) {
+    struct sigaction action = fault_action();
+    return aionif__raised_by_kernel(info) && info->si_signo != SIGSYS &&
+           aionif__chain_ask(sig, info, context, &action, frame);
+}
+
 static void on_fault(int sig, siginfo_t *info, void *opaque) {
     int error_number = errno;
     ucontext_t *context = opaque;
+    uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
     struct aionif__thread *self = aionif__self;
     struct aionif__invocation *invocation = self ? self->armed : NULL;
     if (self) {
         aionif__attempt_failed(self);
     }
-    if (aionif__fstat_answer(info, context)) {
+    if (aionif__fstat_answer(info, context) || aionif__chain_refuses(sig, frame)) {
         errno = error_number;
         return;
     }
     if (is_sealed_off(info) && on_denial) {
         on_denial(info->si_syscall);
+    }
+    if (invocation && invocation->asks_handlers &&
+        is_handled_by_library(sig, info, context, frame)) {
+        errno = error_number;
+        return;
     }
     if (invocation && aionif__is_calls_fault(self, invocation, info, context)) {
         record_signal(self, invocation, info, context);
@@ -252,20 +281,6 @@ void aionif__fault_exit(int status) {
      * allocates nothing, and the next exit() is met as this one was. */
     aionif__exits_watch_again(status == AIONIF_NO_STATUS);
     aionif__invoke_leave(invocation, AIONIF__EXITED);
-}
-
-static struct sigaction fault_action(void) {
-    struct sigaction action = {
-        .sa_sigaction = on_fault,
-        /* SIGINFO: who raised it, and where. ONSTACK: the call's own stack may be what overflowed.
-         * NODEFER: a second fault while recording must reach us, a blocked one kills. */
-        .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
-    };
-    sigfillset(&action.sa_mask); /* no other handler on top of a recording */
-    for (int i = 0; i < FAULTS; i++) {
-        sigdelset(&action.sa_mask, faults[i]);
-    }
-    return action;
 }
 
 /* A real-time signal that nobody uses, from the top: glibc takes from the bottom. The last two are

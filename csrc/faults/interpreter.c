@@ -31,3 +31,5 @@ bool aionif__interpreter_is_held(void) {
     void *state = current ? current() : NULL;
     return state && (is_of_thread || (of_this_thread && of_this_thread() == state));
 }
+
+bool aionif__interpreter_is_known(void) { return !of_this_thread || of_this_thread(); }

@@ -31,8 +31,16 @@ struct table {
     _Atomic int count;
 };
 
-static struct table modules, heap_code, exit_code;
-static _Atomic uintptr_t python_low = UINTPTR_MAX, python_high; /* around all of its ranges */
+/* struct dl_find_object of glibc, whose headers have it from 2.35 on; what follows is not read. */
+struct found_object {
+    unsigned long long flags;
+    void *start, *end;
+    unsigned long long rest[16];
+};
+
+static struct table modules, heap_code, exit_code, team_code;
+static int (*find_object)(void *address, struct found_object *out); /* takes no lock */
+static _Atomic uintptr_t interpreter_low, interpreter_high; /* the code of libpython, or python */
 static const char *const *abort_message;
 
 static void add(struct table *table, uintptr_t low, uintptr_t high, enum aionif__owner owner) {
@@ -56,11 +64,6 @@ static const struct range *find(const struct table *table, uintptr_t address) {
         }
     }
     return NULL;
-}
-
-static void widen(uintptr_t low, uintptr_t high) {
-    python_low = low < python_low ? low : python_low;
-    python_high = high > python_high ? high : python_high;
 }
 
 static bool named(const char *path, const char *const *prefixes) {
@@ -87,17 +90,20 @@ static bool contains(const struct dl_phdr_info *info, const void *address) {
 }
 
 static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
-    static const char *const runtime[] = {
-        "libc.so",  "libc-2",      "ld-linux",    "libpthread",  "libstdc++", "libc++",
-        "libgcc_s", "libjemalloc", "libtcmalloc", "libmimalloc", "libasan",   "libubsan",
-        "libgomp",  "libomp",      "libiomp5",    "libtbb",      NULL};
+    static const char *const runtime[] = {"libc.so",     "libc-2",      "ld-linux", "libpthread",
+                                          "libstdc++",   "libc++",      "libgcc_s", "libjemalloc",
+                                          "libtcmalloc", "libmimalloc", "libasan",  "libubsan",
+                                          "libgc.so",    NULL};
+    static const char *const teams[] = {"libgomp", "libomp", "libiomp5", "libtbb", NULL};
     static const char *const python[] = {"libpython", "_cffi_backend", "_ctypes", NULL};
     (void)size;
     (void)unused;
     enum aionif__owner owner = AIONIF__USER;
-    if (named(info->dlpi_name, python) || contains(info, dlsym(RTLD_DEFAULT, "Py_IsInitialized"))) {
+    const void *interpreter = dlsym(RTLD_DEFAULT, "Py_IsInitialized");
+    if (named(info->dlpi_name, python) || contains(info, interpreter)) {
         owner = AIONIF__PYTHON;
-    } else if (named(info->dlpi_name, runtime) || contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
+    } else if (named(info->dlpi_name, runtime) || named(info->dlpi_name, teams) ||
+               contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
         owner = AIONIF__RUNTIME;
     }
     for (int i = 0; owner != AIONIF__USER && i < info->dlpi_phnum; i++) {
@@ -105,8 +111,12 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
         if (header->p_type == PT_LOAD && (header->p_flags & PF_X)) {
             uintptr_t low = info->dlpi_addr + header->p_vaddr;
             add(&modules, low, low + header->p_memsz, owner);
-            if (owner == AIONIF__PYTHON) {
-                widen(low, low + header->p_memsz);
+            if (named(info->dlpi_name, teams)) {
+                add(&team_code, low, low + header->p_memsz, owner);
+            }
+            if ((uintptr_t)interpreter - low < header->p_memsz) {
+                interpreter_low = low;
+                interpreter_high = low + header->p_memsz;
             }
         }
     }
@@ -126,6 +136,7 @@ void aionif__modules_refresh(void) {
     static const char *const heap[] = {
         "malloc",        "free",     "calloc", "realloc",        "reallocarray",
         "aligned_alloc", "memalign", "cfree",  "posix_memalign", NULL};
+    *(void **)&find_object = dlsym(RTLD_DEFAULT, "_dl_find_object");
     dl_iterate_phdr(visit, NULL);
     for (const char *const *name = heap; *name; name++) {
         add_function(&heap_code, *name);
@@ -142,10 +153,28 @@ enum aionif__owner aionif__module_owner(uintptr_t pc) {
     return range ? range->owner : AIONIF__USER;
 }
 
-bool aionif__names_python(uintptr_t low, uintptr_t high) {
-    uintptr_t first = python_low, size = python_high - first;
-    for (const uintptr_t *at = (const uintptr_t *)low; at < (const uintptr_t *)high; at++) {
-        if (*at - first < size && aionif__module_owner(*at) == AIONIF__PYTHON) {
+uintptr_t aionif__module_start(uintptr_t pc) {
+    struct found_object found;
+    return find_object && find_object((void *)pc, &found) == 0 ? (uintptr_t)found.start : 0;
+}
+
+/* The stack of a runaway recursion has a hundred thousand words: no branch for each of them. */
+static bool any_within(const uintptr_t words[8], uintptr_t low, uintptr_t size) {
+    return (words[0] - low < size) | (words[1] - low < size) | (words[2] - low < size) |
+           (words[3] - low < size) | (words[4] - low < size) | (words[5] - low < size) |
+           (words[6] - low < size) | (words[7] - low < size);
+}
+
+bool aionif__names_interpreter(uintptr_t low, uintptr_t high) {
+    uintptr_t first = interpreter_low, size = interpreter_high - first;
+    const uintptr_t *at = (const uintptr_t *)low, *end = (const uintptr_t *)high;
+    for (; end - at >= 8; at += 8) {
+        if (any_within(at, first, size)) {
+            return true;
+        }
+    }
+    for (; at < end; at++) {
+        if (*at - first < size) {
             return true;
         }
     }
@@ -153,6 +182,8 @@ bool aionif__names_python(uintptr_t low, uintptr_t high) {
 }
 
 bool aionif__is_heap_code(uintptr_t pc) { return find(&heap_code, pc) != NULL; }
+
+bool aionif__is_team_code(uintptr_t pc) { return find(&team_code, pc) != NULL; }
 
 bool aionif__is_exit_code(uintptr_t pc) { return find(&exit_code, pc) != NULL; }
 

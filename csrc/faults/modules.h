@@ -15,11 +15,16 @@ enum aionif__owner {
 
 void aionif__modules_refresh(void);
 enum aionif__owner aionif__module_owner(uintptr_t pc);
-/* Is a word in this readable memory, whose ends are aligned, an address in the interpreter? */
-bool aionif__names_python(uintptr_t low, uintptr_t high);
+/* Is a word in this readable memory, whose ends are aligned, an address in the interpreter's code? A
+ * callback into Python has such a frame, whatever else it has. */
+bool aionif__names_interpreter(uintptr_t low, uintptr_t high);
+/* Where the module begins that this address is in; 0: in none, or glibc before 2.35 can't say. */
+uintptr_t aionif__module_start(uintptr_t pc);
 /* Is this return address inside free, malloc or their kin? Inside exit? */
 bool aionif__is_heap_code(uintptr_t pc);
 bool aionif__is_exit_code(uintptr_t pc);
+/* Inside a runtime that divides work among threads: OpenMP's, TBB? */
+bool aionif__is_team_code(uintptr_t pc);
 /* Executable memory? Asks the kernel; not for handlers. */
 bool aionif__modules_is_code(uintptr_t address);
 /* Does this process have a module of the same path and build? Takes the loader's lock. */

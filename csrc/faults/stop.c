@@ -80,7 +80,7 @@ void aionif__stop(struct aionif__thread *self, struct aionif__invocation *invoca
     if (!aionif__attempt(self, read_stack, &reading)) {
         return;
     }
-    enum { PASSABLE = AIONIF__IN_RUNTIME | AIONIF__IN_HEAP };
+    enum { PASSABLE = AIONIF__IN_RUNTIME | AIONIF__IN_HEAP | AIONIF__IN_TEAM };
     if (reading.traits == 0) {
         leave_now(self, invocation, context);
     } else if ((reading.traits & ~PASSABLE) == 0 && reading.way_out.slot) {

@@ -13,6 +13,7 @@
 #endif
 #include "faults/unwind.h"
 
+#include "faults/interpreter.h"
 #include "faults/modules.h"
 
 #include <dlfcn.h>
@@ -47,7 +48,8 @@ static int traits_of(uintptr_t ip) {
         return AIONIF__IN_PYTHON;
     case AIONIF__RUNTIME:
         return AIONIF__IN_RUNTIME | (aionif__is_heap_code(ip) ? AIONIF__IN_HEAP : 0) |
-               (aionif__is_exit_code(ip) ? AIONIF__IN_EXIT : 0);
+               (aionif__is_exit_code(ip) ? AIONIF__IN_EXIT : 0) |
+               (aionif__is_team_code(ip) ? AIONIF__IN_TEAM : 0);
     default:
         return 0;
     }
@@ -99,8 +101,9 @@ static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
 static bool may_hold_python(const struct aionif__invocation *invocation, uintptr_t sp) {
     enum { LAST = sizeof(uintptr_t) - 1 };
     uintptr_t low = sp < invocation->stack_low ? invocation->stack_low : sp;
-    return aionif__names_python((low + LAST) & ~(uintptr_t)LAST,
-                                (uintptr_t)invocation->stack_top & ~(uintptr_t)LAST);
+    return aionif__interpreter_is_known() &&
+           aionif__names_interpreter((low + LAST) & ~(uintptr_t)LAST,
+                                     (uintptr_t)invocation->stack_top & ~(uintptr_t)LAST);
 }
 
 /* The words may be left over from an earlier call that entered Python. A stack that is sound, only

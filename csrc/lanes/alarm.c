@@ -15,7 +15,7 @@ enum { MOST_SOURCES = 8 };
 
 static _Atomic uint32_t bell;        /* a futex: counts up */
 static _Atomic int64_t sleeps_until; /* INT64_MAX: until it is woken */
-static void (*sources[MOST_SOURCES])(void);
+static int64_t (*sources[MOST_SOURCES])(void);
 
 void aionif__alarm_ring(void) {
     atomic_fetch_add(&bell, 1);
@@ -41,7 +41,7 @@ void aionif__alarm_sleep(int64_t until, uint32_t seen) {
             NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
-void aionif__alarm_hear(void (*ask)(void)) {
+void aionif__alarm_hear(int64_t (*ask)(void)) {
     int at = 0;
     while (at < MOST_SOURCES && sources[at] && sources[at] != ask) {
         at++;
@@ -50,8 +50,11 @@ void aionif__alarm_hear(void (*ask)(void)) {
     sources[at] = ask;
 }
 
-void aionif__alarm_ask(void) {
+int64_t aionif__alarm_ask(void) {
+    int64_t next = INT64_MAX;
     for (int i = 0; i < MOST_SOURCES && sources[i]; i++) {
-        sources[i]();
+        int64_t again = sources[i]();
+        next = again < next ? again : next;
     }
+    return next;
 }

@@ -17,7 +17,8 @@ void aionif__alarm_awake(void);             /* whoever has news from here on nee
 void aionif__alarm_expect(int64_t next_ns); /* INT64_MAX: nothing */
 void aionif__alarm_sleep(int64_t until_ns, uint32_t seen);
 
-/* News that come through no lane (of processes, say) are asked for each time the watchdog looks. */
-void aionif__alarm_hear(void (*ask)(void)); /* the same one twice is one */
-void aionif__alarm_ask(void);
+/* News that come through no lane (of processes, say) are asked for each time the watchdog looks. Who
+ * is asked returns by when it is to be asked again; INT64_MAX: whenever there is a reason to look. */
+void aionif__alarm_hear(int64_t (*ask)(void)); /* the same one twice is one */
+int64_t aionif__alarm_ask(void);
 #endif

@@ -200,6 +200,9 @@ static bool prepare(struct aionif__thread *self, struct aionif__record *record,
         self->stack = main_stack;
         return true;
     }
+    if (segment->settings.own_stack) {
+        self->stack = main_stack;
+    }
     return find_function(self, record, invocation, ending);
 }
 
@@ -250,34 +253,6 @@ static const struct aionif__around around = {prepare, done, describe};
 
 /* ---- the process ---- */
 
-/* Without procfs libc can't tell where the main stack is. It begins where the kernel put the program's
- * name, or just above, and may grow as the limit says; where there is none, as Linux has it. */
-static void guess_main_stack(void) {
-    enum { USUAL = 8 << 20 };
-    struct rlimit limit;
-    uintptr_t top = getauxval(AT_EXECFN);
-    bool limited = getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-    main_stack.top = (top + AIONIF__PAGE - 1) / AIONIF__PAGE * AIONIF__PAGE;
-    main_stack.low = main_stack.top - (limited ? limit.rlim_cur : USUAL);
-}
-
-/* Below the main thread's stack the kernel keeps a gap; what lies deeper is not an overflow of it. */
-static void find_main_stack(void) {
-    enum { GAP = 8 << 20 };
-    pthread_attr_t attributes;
-    void *low;
-    size_t size;
-    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-        pthread_attr_getstack(&attributes, &low, &size);
-        pthread_attr_destroy(&attributes);
-        main_stack.low = (uintptr_t)low;
-        main_stack.top = main_stack.low + size;
-    } else {
-        guess_main_stack();
-    }
-    main_stack.guard_low = main_stack.low - GAP;
-}
-
 /* A seal's filter has trapped this system call; in a handler. Where no call can be ended for it, the
  * parent reads it after the process has died. */
 static void note_denial(int number) {
@@ -321,7 +296,7 @@ int aionif_child_enter(const struct aionif_child *given) {
     self->is_process = true;
     aionif__fault_tell_denials(note_denial);
     own_stack = self->stack;
-    find_main_stack();
+    main_stack = aionif__thread_own_stack();
     return 0;
 }
 

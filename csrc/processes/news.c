@@ -5,6 +5,7 @@
 #endif
 #include "processes/zygote.h"
 
+#include "lanes/alarm.h"
 #include "system/passing.h"
 
 #include <errno.h>
@@ -154,7 +155,7 @@ static void pay_kills(void) {
 }
 
 /* One that hangs as it starts would have calls wait for ever. */
-void aionif__zygote_pump(void) {
+static bool pump(void) {
     for (struct aionif__zygote *zygote = aionif__zygotes; zygote; zygote = zygote->next) {
         while (zygote->socket >= 0 && receive(zygote)) {
         }
@@ -163,7 +164,12 @@ void aionif__zygote_pump(void) {
         }
     }
     pay_kills();
+    return aionif__zygote_drop_spent();
 }
+
+void aionif__zygote_pump(void) { pump(); }
+
+int64_t aionif__zygote_ask(void) { return pump() ? aionif__now_ns() + AIONIF__TICK : INT64_MAX; }
 
 /* Something has happened, to any worker: whoever collects next sees what. */
 void aionif_processes_look(void) {

@@ -114,20 +114,40 @@ int aionif_zygote_lost(uint32_t number) {
     return lost;
 }
 
-/* Its socket tells it that it is to end. */
-static void drop_spent(void) {
+static bool has_ended(const struct aionif__zygote *zygote) {
+    struct pollfd handle = {.fd = zygote->handle, .events = POLLIN};
+    return zygote->handle < 0 || poll(&handle, 1, 0) > 0;
+}
+
+static void close_if_open(int *descriptor) {
+    if (*descriptor >= 0) {
+        close(*descriptor);
+        *descriptor = -1;
+    }
+}
+
+/* Its socket tells it that it is to end. Once it has, Python is to wait for it. The watchdog sees to
+ * that: there may be no loop any more. */
+bool aionif__zygote_drop_spent(void) {
+    bool one_ends = false;
     for (struct aionif__zygote **link = &aionif__zygotes; *link;) {
         struct aionif__zygote *zygote = *link;
-        if (zygote->replaced && !zygote->workers) {
+        bool is_done_with = zygote->replaced && !zygote->workers;
+        if (is_done_with && zygote->socket >= 0) {
+            close_if_open(&zygote->socket);
+            aionif__alarm_ring();
+        }
+        if (is_done_with && has_ended(zygote)) {
+            aionif__core_event(AIONIF_CORE_ZYGOTE_ENDED, 0, (int)zygote->number, NULL, "");
             *link = zygote->next;
-            if (zygote->socket >= 0) {
-                close(zygote->socket);
-            }
+            close_if_open(&zygote->handle);
             free(zygote);
         } else {
+            one_ends |= is_done_with;
             link = &zygote->next;
         }
     }
+    return one_ends;
 }
 
 static void replace(uint32_t number) {
@@ -141,14 +161,15 @@ static void replace(uint32_t number) {
             aionif__process_outdate(pool); /* they have what may be known by now */
         }
     }
-    drop_spent();
+    aionif__zygote_drop_spent();
 }
 
 /* Calls that wait for a worker meanwhile get theirs now. 0: no memory. */
-int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns) {
+int aionif_zygote_use(uint32_t number, int socket, int handle, int64_t within_ns) {
     struct aionif__zygote *zygote = calloc(1, sizeof *zygote);
     if (!zygote) {
         close(socket);
+        close_if_open(&handle);
         return 0;
     }
     aionif__lock();
@@ -156,10 +177,14 @@ int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns) {
     *zygote = (struct aionif__zygote){.next = aionif__zygotes,
                                       .number = number,
                                       .socket = socket,
+                                      .handle = handle,
                                       .due_ns = aionif__now_ns() + within_ns};
     aionif__zygotes = zygote;
     aionif__zygote_listen(socket, 0);
-    aionif__alarm_hear(aionif__zygote_pump);
+    if (handle >= 0) {
+        aionif__zygote_listen(handle, 0);
+    }
+    aionif__alarm_hear(aionif__zygote_ask);
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         if (aionif__tier_of(pool) && pool->settings.zygote == number) {
             aionif__collect_pool(pool);
@@ -209,7 +234,7 @@ void aionif__zygote_leave(struct aionif__process *process) {
     if (process->zygote) {
         process->zygote->workers--;
         process->zygote = NULL;
-        drop_spent();
+        aionif__zygote_drop_spent();
     }
 }
 
@@ -233,9 +258,8 @@ void aionif__zygote_wait(uint32_t number, int milliseconds) {
 /* In the child of a fork: the zygotes are its parent's. */
 void aionif__zygote_forked(void) {
     for (struct aionif__zygote *zygote = aionif__zygotes; zygote; zygote = zygote->next) {
-        if (zygote->socket >= 0) {
-            close(zygote->socket);
-        }
+        close_if_open(&zygote->socket);
+        close_if_open(&zygote->handle);
     }
     aionif__zygotes = NULL;
     aionif__news_forked();

@@ -7,7 +7,8 @@ struct aionif__zygote {
     struct aionif__zygote *next;
     uint32_t number;
     uint32_t workers; /* that refer to it */
-    int socket;       /* -1: it is lost */
+    int socket;       /* -1: it is lost, or is to end */
+    int handle;       /* a pidfd; -1: there is none */
     bool ready;       /* it has said so; orders may be sent before */
     bool stillborn;   /* it was lost before it was ready */
     bool replaced;
@@ -29,7 +30,9 @@ bool aionif__zygote_order(struct aionif__process *process, uint32_t number, bool
 void aionif__zygote_crashed(struct aionif__process *process); /* a call in a sandbox has */
 void aionif__zygote_leave(struct aionif__process *process);   /* it is freed */
 void aionif__zygote_lose(struct aionif__zygote *zygote);      /* its workers die with it */
-void aionif__zygote_pump(void);                               /* news.c, as the next one */
+bool aionif__zygote_drop_spent(void);                         /* true: one is yet to end */
+int64_t aionif__zygote_ask(void); /* news.c: the pump, for the watchdog */
+void aionif__zygote_pump(void);   /* news.c, as the next one */
 /* end_of: the serial of the process that ends when this is readable; 0: it is something else. */
 void aionif__zygote_listen(int descriptor, uint64_t end_of);
 /* Only the zygote, its real parent, knows that an id is still its; false: not sent. */

@@ -71,7 +71,7 @@ void aionif__seal_namespaces(struct aionif__sealing *sealing) {
     enter(sealing, AIONIF_SEAL_NET, CLONE_NEWNET, "network");
     enter(sealing, AIONIF_SEAL_IPC, CLONE_NEWIPC, "IPC");
     enter(sealing, AIONIF_SEAL_MOUNT, CLONE_NEWNS, "mount");
-    const uint32_t of_zygotes[] = {AIONIF_SEAL_PID, AIONIF_SEAL_CGROUP};
+    const uint32_t of_zygotes[] = {AIONIF_SEAL_PID, AIONIF_SEAL_CGROUP, AIONIF_SEAL_CHILDREN};
     for (size_t i = 0; i < sizeof of_zygotes / sizeof *of_zygotes; i++) {
         if (sealing->seal->wanted & of_zygotes[i]) {
             aionif__template_tells(sealing, of_zygotes[i]);

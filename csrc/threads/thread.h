@@ -16,6 +16,7 @@ enum aionif__traits {
     AIONIF__IN_EXIT = 4,    /* exit handlers have run */
     AIONIF__IN_PYTHON = 8,  /* the interpreter is on the stack */
     AIONIF__UNKNOWN = 16,   /* the stack could not be walked to its base */
+    AIONIF__IN_TEAM = 32,   /* a region of OpenMP or TBB, which has not ended for this thread */
 };
 
 /* By its ticket, the call that is to stop. Written by the submitting side only. */
@@ -44,15 +45,19 @@ struct aionif__thread {
     bool is_worker;             /* of ours; else a thread that calls inline */
     _Atomic uint32_t *progress; /* counts on while it proves itself; NULL: nobody looks */
     bool contains_exit;         /* exit() ends the call in progress */
-    bool is_process;            /* a worker process: a crash ends it, the interpreter included */
+    bool asks_handlers;         /* as its pool's settings say */
+    bool on_own_stack; /* `stack` is the one it was started with: never unmapped, or cleared */
+    bool is_process;   /* a worker process: a crash ends it, the interpreter included */
     pid_t tid;
     int64_t turn_ns;      /* when a task whose calls end without a wait last gave way */
     uint64_t signal_mask; /* the kernel's, restored with a recovered context */
     struct aionif__stack stack;
+    struct aionif__stack own_stack; /* of a thread that calls inline; zeros: not asked for yet */
     struct aionif__altstack altstack;
-    struct aionif__result result;  /* what the thunk is to return with */
-    struct aionif_failure failure; /* what the handler recorded last */
-    int traits;                    /* enum aionif__traits of it */
+    struct aionif__float_control float_control; /* as it is to be after the call in progress */
+    struct aionif__result result;               /* what the thunk is to return with */
+    struct aionif_failure failure;              /* what the handler recorded last */
+    int traits;                                 /* enum aionif__traits of it */
     uintptr_t fault_sp, fault_top; /* the part of the stack its call had used; sp 0: not known */
     bool loader_doubted;           /* a call left dlopen() half way */
     bool heap_doubted;             /* a call found its heap corrupt: libc must not tidy it up */
@@ -69,6 +74,9 @@ struct aionif__thread *aionif__thread_current(void);
 bool aionif__thread_enter(struct aionif__thread *self);
 void aionif__thread_leave(struct aionif__thread *self);
 bool aionif__thread_give_stack(struct aionif__thread *self, size_t size, size_t guard);
+
+/* The stack that the calling thread was started with; what lies below it is taken for its guard. */
+struct aionif__stack aionif__thread_own_stack(void);
 
 /* Whether the loop is due a turn, counted from the last time this said so. */
 bool aionif__thread_turn_is_due(struct aionif__thread *self, int64_t now_ns);

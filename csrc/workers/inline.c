@@ -41,11 +41,12 @@ static void settle_failure(struct aionif__thread *self, const struct aionif__inv
     self->failure.stack_size = self->stack.top - self->stack.low;
     if (self->failure.kind == AIONIF_OVERFLOW) {
         self->failure.stack_used = self->failure.stack_size;
-        if (!self->armed) { /* else the frames of an outer call are on it */
+        if (!self->armed && !self->on_own_stack) { /* else the frames of an outer call are on it */
             aionif__stack_clear(&self->stack);
         }
     }
-    if (!self->armed && (ending == AIONIF__FAULTED || ending == AIONIF__ABORTED)) {
+    if (!self->armed && !self->on_own_stack &&
+        (ending == AIONIF__FAULTED || ending == AIONIF__ABORTED)) {
         aionif__stack_exchange(&self->stack);
     }
 }
@@ -102,40 +103,66 @@ static void conclude(struct aionif__thread *self, const struct aionif__invocatio
     self->slot.queue_ns = self->slot.run_ns = 0;
 }
 
-void aionif__run_inline(struct aionif__thread *self, const struct aionif_target *target,
-                        struct aionif__registers *registers, const uint64_t *words) {
-    struct aionif_plan *plan = target->plan;
-    int error_number = errno;
-    struct aionif__call *call = NULL;
-    int64_t started = 0;
-    self->slot.outcome = AIONIF_NO_MEMORY;
-    if (!aionif__thread_give_stack(self, INLINE_STACK, INLINE_GUARD)) {
-        return;
+/* The stack that the thread was started with, where it is the one in use; a call within a call on the
+ * guarded one goes on there. */
+static bool take_own_stack(struct aionif__thread *self) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (!self->own_stack.low) {
+        self->own_stack = aionif__thread_own_stack();
     }
+    bool is_here = here > self->own_stack.low && here <= self->own_stack.top;
+    if (is_here) {
+        self->stack = self->own_stack;
+        self->on_own_stack = true;
+    }
+    return is_here;
+}
+
+static void run(struct aionif__thread *self, const struct aionif_target *target,
+                struct aionif__invocation *invocation, int error_number) {
+    struct aionif__call *call = NULL;
     if (self->slot.timeout_ns) {
-        started = aionif__now_ns();
-        call = book(self, target, started);
+        call = book(self, target, aionif__now_ns());
         if (!call) {
             return;
         }
+        invocation->ticket = call->id;
     }
+    struct aionif__exceptions exceptions[AIONIF__CXX_RUNTIMES];
+    aionif__exceptions_note(exceptions);
+    errno = error_number;
+    int ending = aionif__thread_run(self, invocation);
+    error_number = errno;
+    bool due = target->watch && aionif__thread_turn_is_due(self, aionif__now_ns());
+    self->slot.outcome = due ? AIONIF_YIELD : AIONIF_RETURNED;
+    conclude(self, invocation, ending, exceptions, call);
+    errno = error_number;
+}
+
+void aionif__run_inline(struct aionif__thread *self, const struct aionif_target *target,
+                        struct aionif__registers *registers, const uint64_t *words) {
+    int error_number = errno;
+    struct aionif__stack before = self->stack;
+    bool was_own = self->on_own_stack;
+    self->slot.outcome = AIONIF_NO_MEMORY;
+    if (!(target->own_stack && take_own_stack(self)) &&
+        !aionif__thread_give_stack(self, INLINE_STACK, INLINE_GUARD)) {
+        return;
+    }
+    const struct aionif_plan *plan = target->plan;
     struct aionif__invocation invocation = {
         .function = plan->function,
         .words = words,
         .word_count = self->slot.stack_words ? self->slot.stack_words : plan->stack_words,
         .registers = registers,
         .result = &self->result,
-        .ticket = call ? call->id : 0,
         .backtrace_limit = AIONIF_FRAMES,
+        .asks_handlers = target->asks_handlers,
     };
-    struct aionif__exceptions exceptions[AIONIF__CXX_RUNTIMES];
-    aionif__exceptions_note(exceptions);
     self->result.has_x87 = plan->result_x87;
-    errno = error_number;
-    int ending = aionif__thread_run(self, &invocation);
-    error_number = errno;
-    bool due = target->watch && aionif__thread_turn_is_due(self, aionif__now_ns());
-    self->slot.outcome = due ? AIONIF_YIELD : AIONIF_RETURNED;
-    conclude(self, &invocation, ending, exceptions, call);
-    errno = error_number;
+    run(self, target, &invocation, error_number);
+    if (self->on_own_stack != was_own) {
+        self->stack = before;
+        self->on_own_stack = was_own;
+    }
 }

@@ -50,6 +50,7 @@ bool aionif__worker_enter(struct aionif__thread *self, struct aionif__lane *lane
     self->progress = &lane->progress;
     self->control = &lane->control;
     self->contains_exit = settings->contain_exit;
+    self->asks_handlers = settings->asks_handlers;
     open_signals(self, blocked);
     aionif__leftovers_enter(settings->name);
     return true;
@@ -122,13 +123,15 @@ static void fail(struct aionif__thread *self, struct aionif__lane *lane,
     self->failure.stack_size = self->stack.top - self->stack.low;
     if (self->failure.kind == AIONIF_OVERFLOW) {
         self->failure.stack_used = self->failure.stack_size;
-        aionif__stack_clear(&self->stack); /* give the pages back: few calls need this many */
+        if (!self->on_own_stack) { /* give the pages back: few calls need this many */
+            aionif__stack_clear(&self->stack);
+        }
     } else if (record->measure_stack) {
         self->failure.stack_used = record->stack_used;
     }
     if (around) {
         around->describe(self, record);
-    } else if (ending != AIONIF__THREW && ending != AIONIF__UNWOUND) {
+    } else if (ending != AIONIF__THREW && ending != AIONIF__UNWOUND && !self->on_own_stack) {
         aionif__stack_exchange(&self->stack);
     }
     record->kind = self->failure.kind;
@@ -156,7 +159,8 @@ static void undo(const struct aionif__thread *self, const struct aionif__record 
     }
 }
 
-static struct aionif__invocation invocation_of(struct aionif__record *record) {
+static struct aionif__invocation invocation_of(const struct aionif__thread *self,
+                                               struct aionif__record *record) {
     return (struct aionif__invocation){
         .function = record->function,
         .words = record->words,
@@ -165,13 +169,14 @@ static struct aionif__invocation invocation_of(struct aionif__record *record) {
         .result = &record->result,
         .ticket = record->ticket,
         .backtrace_limit = AIONIF_FRAMES,
+        .asks_handlers = self->asks_handlers,
     };
 }
 
 static int run(struct aionif__thread *self, struct aionif__lane *lane,
                struct aionif__record *record, const struct aionif__around *around,
                int64_t shortest) {
-    struct aionif__invocation invocation = invocation_of(record);
+    struct aionif__invocation invocation = invocation_of(self, record);
     record->result.has_x87 = record->has_x87;
     if (record->measure_stack) {
         aionif__stack_clear(&self->stack);
@@ -213,6 +218,10 @@ static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
         [AIONIF__LOCK_HELD] = AIONIF__RETIRED,
     };
     enum aionif__verdict verdict = aionif__check_worker_locks(self);
+    if (verdict == AIONIF__UNHARMED && (self->traits & AIONIF__IN_TEAM)) {
+        verdict =
+            AIONIF__THREAD_DOUBTED; /* to OpenMP it is still in the region: alone in further ones */
+    }
     atomic_compare_exchange_strong(&lane->health, &proving, health[verdict]);
 }
 
@@ -227,6 +236,7 @@ static void clean(struct aionif__lane *lane) {
 void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self,
                    const struct aionif__around *around) {
     int64_t shortest = time_of_asking(self);
+    aionif__arch_float_read(&self->float_control); /* an initialiser may have chosen another */
     for (struct aionif__record *record; (record = aionif__lane_claim(lane));) {
         int ending = run(self, lane, record, around, shortest);
         if (atomic_load(&lane->health) == AIONIF__CHECKING) {

@@ -87,9 +87,18 @@ static void *thread_main(void *argument) {
 
 /* All that the thread will need is had before it starts: what fails in it can't be told to anyone. */
 static bool map_stacks(struct served *served, const struct aionif_pool_settings *settings) {
-    return aionif__stack_map(&served->stack, THREAD_STACK, THREAD_GUARD) &&
-           aionif__altstack_map(&served->self.altstack) &&
-           aionif__thread_give_stack(&served->self, settings->stack_size, settings->guard_size);
+    struct aionif__thread *self = &served->self;
+    self->on_own_stack = settings->own_stack;
+    if (self->on_own_stack) {
+        if (!aionif__stack_map(&served->stack, settings->stack_size + THREAD_STACK,
+                               settings->guard_size)) {
+            return false;
+        }
+        self->stack = served->stack;
+    }
+    return (served->stack.low || aionif__stack_map(&served->stack, THREAD_STACK, THREAD_GUARD)) &&
+           aionif__altstack_map(&self->altstack) &&
+           aionif__thread_give_stack(self, settings->stack_size, settings->guard_size);
 }
 
 static int start_thread(struct aionif__worker *worker) {
@@ -111,7 +120,9 @@ static void free_worker(struct aionif__worker *worker) {
     if (served) {
         aionif__stack_unmap(&served->stack);
         aionif__stack_unmap(&served->self.altstack.stack);
-        aionif__stack_unmap(&served->self.stack);
+        if (!served->self.on_own_stack) {
+            aionif__stack_unmap(&served->self.stack);
+        }
         free(served);
     }
     free(worker);

@@ -174,8 +174,7 @@ static int64_t watch_pool(struct aionif_pool *pool, int64_t now) {
 }
 
 static int64_t work(int64_t now) {
-    int64_t next = INT64_MAX;
-    aionif__alarm_ask();
+    int64_t next = aionif__alarm_ask();
     for (struct aionif_pool *pool = aionif__core.pools; pool; pool = pool->next) {
         int64_t again = watch_pool(pool, now);
         next = again < next ? again : next;

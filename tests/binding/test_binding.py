@@ -7,6 +7,7 @@ The reference is always the same function called directly.
 from __future__ import annotations
 
 import importlib.util
+import pydoc
 from typing import TYPE_CHECKING, Any
 
 import cffi
@@ -284,3 +285,34 @@ def test_a_library_that_is_loaded_while_calls_are_made(tmp_path: Path) -> None:
         return results
 
     assert run_on("asyncio", main) == [0, 1, 2]
+
+
+# ---- what a function says of itself ----
+
+DECLARATIONS = {
+    "labs": "long labs(long);",
+    "printf": "int printf(char const *, ...);",
+    "csqrt": "double _Complex csqrt(double _Complex);",
+    "bsearch": (
+        "void * bsearch(void const *, void const *, size_t, size_t, "
+        "int(*)(void const *, void const *));"
+    ),
+    "signal": "void(* signal(int, void(*)(int)))(int);",
+    "tzset": "void tzset(void);",
+}
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_help_shows_the_declaration_in_c(name: str) -> None:
+    cdef = """
+    long labs(long n); int printf(const char *format, ...);
+    double _Complex csqrt(double _Complex z); void tzset(void);
+    void *bsearch(const void *key, const void *in, size_t count, size_t size,
+                  int (*compare)(const void *, const void *));
+    void (*signal(int number, void (*handler)(int)))(int);
+    """
+    function = getattr(load(None, cdef), name)
+    assert function.declaration == DECLARATIONS[name]
+    assert function.__name__ == name
+    assert DECLARATIONS[name] in pydoc.render_doc(function)
+    assert "await f(...)" in str(type(function).__doc__)

@@ -11,7 +11,7 @@ import ctypes
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ def dev(backend: str) -> None:
     logging.getLogger("aionif").addHandler(logging.NullHandler())
     logging.getLogger("aionif").propagate = False
 
-    async def fail(function: object, timeout: float | None = None) -> None:
+    async def fail(function: Any, timeout: float | None = None) -> None:
         try:
             await aionif.execute_nif(function, timeout=timeout)
         except aionif.NifError as error:

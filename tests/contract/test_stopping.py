@@ -1,4 +1,4 @@
-"""Calls past their deadline stop where the runtime returns to their own code, whatever they are in."""
+"""A call past its deadline stops where the runtime returns to its own code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,19 @@ if TYPE_CHECKING:
     from aionif import NifLibrary
 
 STOPPED = (
-    "prints prints_deep_down allocates sleeps reads sorts sorts_and_throws sorts_and_jumps throws "
-    "forks vforks joins"
-).split()
+    "prints",
+    "prints_deep_down",
+    "allocates",
+    "sleeps",
+    "reads",
+    "sorts",
+    "sorts_and_throws",
+    "sorts_and_jumps",
+    "throws",
+    "forks",
+    "vforks",
+    "joins",
+)
 TIMES = 10
 BRIEFLY = 0.02
 """Seconds; where a machine is busy, not all of the calls begin in them."""

@@ -69,11 +69,11 @@ MISTAKES: dict[str, tuple[Mistake, list[str]]] = {
         ["argument 'fn'", "coroutine function"],
     ),
     "a coroutine": (
-        lambda _t, p, _lib: p.execute_nif(coroutine_function(1)),
+        lambda _t, p, _lib: p.execute_nif(coroutine_function(1)),  # type: ignore[call-overload]
         ["argument 'fn'", "is a coroutine, not", "coroutine_function", "Pass the function"],
     ),
     "the name of a function": (
-        lambda t, _p, _lib: t.execute_nif("abs", 1),
+        lambda t, _p, _lib: t.execute_nif("abs", 1),  # type: ignore[call-overload]
         ["argument 'fn'", "not a native function", "'abs'", "aionif.load()"],
     ),
     "a lambda in processes": (
@@ -85,7 +85,7 @@ MISTAKES: dict[str, tuple[Mistake, list[str]]] = {
         ["argument 'args'", "can't be pickled", "that pickle can copy"],
     ),
     "a class for an executor": (
-        lambda _t, _p, lib: aionif.execute_nif(lib.abs, 1, executor=NifExecutor),  # type: ignore[arg-type]
+        lambda _t, _p, lib: aionif.execute_nif(lib.abs, 1, executor=NifExecutor),  # type: ignore[call-overload]
         ["argument 'executor'", "class aionif.executor.NifExecutor", "async with NifExecutor"],
     ),
     "an executor of ours in run_in_executor": (
@@ -137,7 +137,7 @@ MISTAKES: dict[str, tuple[Mistake, list[str]]] = {
         ["argument 'sandbox'", 'isolation="process"'],
     ),
     "text for seconds": (
-        lambda t, _p, lib: t.execute_nif(lib.abs, 1, timeout="5"),  # type: ignore[arg-type]
+        lambda t, _p, lib: t.execute_nif(lib.abs, 1, timeout="5"),  # type: ignore[call-overload]
         ["argument 'timeout'", "'5'", "number such as"],
     ),
 }

@@ -6,52 +6,32 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
-from pathlib import Path
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aionif import NifArgumentError, NifExecutor, NifLimits, NifPolicy, NifRejected, Sandbox
+from aionif import (
+    NifArgumentError,
+    NifExecutor,
+    NifLimits,
+    NifPolicy,
+    NifRejected,
+    NifWorkerLost,
+    Sandbox,
+)
+from aionif.process import zygote
 from aionif.process.child_group import Groups
-from aionif.process.groups import VARIABLE, close_group, delegated, open_group
-from aionif.system.cgroup import group_of
+from aionif.process.groups import VARIABLE, delegated, open_group
+from aionif.sealing.template import template_of
 from aionif.telemetry import attach, detach
-from tests.support import DEADLINE, run_child, run_on, wait_until
+from tests.support import DEADLINE, run_on, wait_until
 from tests.support.workers import state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 ASKED = NifPolicy(sandbox=Sandbox.compute(mode="best_effort").with_cgroup())
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """A group in which this process may make others."""
-    try:
-        group, _ = group_of(Path("/proc/self"))
-        path = group / f"tests-{os.getpid()}"
-        path.mkdir()
-    except (OSError, ValueError) as problem:
-        pytest.skip(f"no control group can be made here: {problem}")
-    yield path
-    wait_until(lambda: not path.exists() or remove(path))
-
-
-def remove(path: Path) -> bool:
-    with suppress(OSError):
-        for inner in path.iterdir():
-            if inner.is_dir():
-                close_group(inner)
-        path.rmdir()
-        return True
-    return False
-
-
-def groups_in(base: Path) -> list[Path]:
-    return [path for path in base.rglob("*") if path.is_dir()]
-
 
 # ---- which one ----
 
@@ -105,12 +85,47 @@ def test_a_variable_that_names_none(named: str, monkeypatch: pytest.MonkeyPatch)
     assert error.value.argument == VARIABLE
 
 
+def test_a_variable_that_names_one_of_version_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup.procs").touch()
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(NifArgumentError, match="version 2"):
+        open_group()
+
+
+def test_a_variable_that_is_wrong_is_said_to_callers_and_ends_their_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where it was right as the executor was opened."""
+    sandbox = Sandbox.compute().allow_environment("OF_THIS_TEST")
+    policy = NifPolicy(sandbox=sandbox)
+    starter = zygote.of(template_of(sandbox))
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+    async def main() -> None:
+        async with NifExecutor(isolation="process", policy=policy, max_workers=1) as executor:
+            assert await executor.execute_nif(abs, -1) == 1
+            monkeypatch.setenv(VARIABLE, "/nowhere")
+            assert starter.pid is not None
+            os.kill(starter.pid, signal.SIGKILL)
+            with pytest.raises((NifArgumentError, NifWorkerLost, NifRejected)):
+                while True:
+                    await executor.execute_nif(abs, -1)
+            starter.revive()  # as is done for calls that wait for a worker
+            assert f"{VARIABLE}='/nowhere' is not" in starter.problem()[0]
+            monkeypatch.delenv(VARIABLE)
+            assert await executor.execute_nif(abs, -1) == 1
+
+    run_on("asyncio", main)
+
+
 # ---- what is in it ----
 
 
 def test_all_that_a_worker_has_started_ends_with_it(base: Path) -> None:
-    groups = Groups(str(base))
-    group = groups.make(7, 0, 0)
+    groups = Groups(str(base), "")
+    group = groups.make(7, 0, 0, is_given=False)
     assert group.problem is None
     script = (
         "import os, sys, time; open(sys.argv[1], 'w').write('0');"
@@ -131,72 +146,121 @@ def test_all_that_a_worker_has_started_ends_with_it(base: Path) -> None:
 
 def test_a_limit_without_its_controller_is_said(base: Path) -> None:
     controllers = (base / "cgroup.controllers").read_text(encoding="ascii").split()
-    groups = Groups(str(base))
-    group = groups.make(1, 1 << 30, 0)
-    group.close()
-    assert ("memory" in controllers) == (group.problem is None)
-    if group.problem:
-        assert "memory.max" in group.problem[1]
-    groups.end(group)
+    groups = Groups(str(base), "")
+    for serial, is_given in enumerate((True, False)):  # by default the parent alone may keep it
+        group = groups.make(serial, 1 << 30, 0, is_given=is_given)
+        group.close()
+        assert (group.problem is None) == ("memory" in controllers or not is_given)
+        if group.problem:
+            assert "memory.max" in group.problem[1]
+        groups.end(group)
     groups.close()
 
 
-def test_the_kernels_end_for_memory_is_known_by_its_count(tmp_path: Path) -> None:
-    groups = Groups(str(tmp_path))
-    for kills in (0, 1):
-        group = groups.make(kills, 0, 0)
-        events = f"low 0\nhigh 0\nmax 9\noom 3\noom_kill {kills}\noom_group_kill 0\n"
+def test_the_kernels_end_for_its_limit_is_known_by_its_counts(tmp_path: Path) -> None:
+    """The kernel also ends who has done nothing, where the whole machine has no memory."""
+    groups = Groups(str(tmp_path), "")
+    for number, (exceeded, killed) in enumerate([(0, 0), (3, 0), (0, 1), (3, 1)]):
+        group = groups.make(number, 0, 0, is_given=False)
+        events = f"low 0\nhigh 0\nmax 9\noom {exceeded}\noom_kill {killed}\noom_group_kill 0\n"
         (tmp_path / group.name / "memory.events").write_text(events)
-        assert groups.end(group) == bool(kills)
+        assert groups.end(group) == bool(exceeded and killed)
 
 
-def place_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()[-1]
+def test_limits_are_written_where_there_are_controllers(tmp_path: Path) -> None:
+    """And nothing is made that is not there."""
+    groups = Groups(str(tmp_path), "")
+    names = ("memory.max", "memory.oom.group", "memory.swap.max", "pids.max")
+    mkdir = os.mkdir
+
+    def mkdir_with_files(name: str, *, dir_fd: int) -> None:
+        mkdir(name, dir_fd=dir_fd)
+        for file in ("cgroup.procs", "cgroup.kill", *names):
+            (tmp_path / name / file).touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "mkdir", mkdir_with_files)
+        group = groups.make(1, 5 << 20, 7, is_given=True)
+    assert group.problem is None
+    assert [(tmp_path / group.name / name).read_text() for name in names] == [
+        str(5 << 20),
+        "1",
+        "0",
+        "7",
+    ]
 
 
-def in_groups(end: str) -> None:
-    """Print where a worker is; then die as one is told."""
-
-    async def main() -> None:
-        async with NifExecutor(isolation="process", policy=ASKED, max_workers=1) as executor:
-            assert await executor.execute_nif(abs, -1) == 1
-            (worker,) = executor._pools.processes()
-            print(place_of(worker), flush=True)
-            if end == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    run_on("asyncio", main)
-
-
-@pytest.mark.parametrize("end", ["exit", "killed"])
-def test_a_worker_is_in_one_that_goes_with_the_program(base: Path, end: str) -> None:
-    child = run_child(in_groups, end, **{VARIABLE: str(base)})
-    assert child.returncode == (-signal.SIGKILL if end == "killed" else 0), child.stderr
-    assert f"/{base.name}/aionif-" in child.stdout
-    wait_until(lambda: not groups_in(base))
-
-
-def lose_zygote(base: str) -> None:
-    from aionif.process import zygote
-    from aionif.sealing.template import template_of
-
-    async def main() -> None:
-        async with NifExecutor(isolation="process", policy=ASKED, max_workers=1) as executor:
-            for _ in range(2):
-                assert await executor.execute_nif(abs, -1) == 1
-                starter = zygote.of(template_of(ASKED.sandbox))
-                assert starter.pid is not None
-                print(sum(entry.is_dir() for entry in os.scandir(base)), flush=True)
-                os.kill(starter.pid, signal.SIGKILL)
-                wait_until(lambda pid=starter.pid: state_of(pid) in "ZX")  # type: ignore[misc]
-
-    run_on("asyncio", main)
+def test_the_kernel_keeps_a_worker_to_its_processes(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "pids" not in (base / "cgroup.controllers").read_text(encoding="ascii").split():
+        pytest.skip("no controller of processes can be had here")
+    monkeypatch.setenv(VARIABLE, str(base))
+    made, _ = open_group()
+    assert made is not None
+    groups = Groups(str(made.path), "")
+    group = groups.make(1, 0, 3, is_given=False)
+    assert group.problem is None
+    script = (
+        "import os, sys, time\nopen(sys.argv[1], 'w').write('0')\n"
+        "for started in range(9):\n"
+        "    try: os.fork() or time.sleep(99)\n"
+        "    except BlockingIOError: print(started, flush=True); time.sleep(99)"
+    )
+    entrance = made.path / group.name / "cgroup.procs"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, entrance], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "2\n", "with itself 3"
+        group.close()
+        groups.end(group)
+        assert child.wait(DEADLINE) == -signal.SIGKILL
+    made.close()
+    assert not made.path.exists()
 
 
-def test_and_those_of_a_zygote_that_was_killed_are_removed(base: Path) -> None:
-    child = run_child(lose_zygote, str(base), **{VARIABLE: str(base)})
-    assert (child.returncode, child.stdout) == (0, "1\n1\n"), child.stderr
-    wait_until(lambda: not groups_in(base))
+# ---- what others have left ----
+
+
+def test_what_a_program_has_left_that_was_killed_is_ended_and_removed(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose program is there is not."""
+    monkeypatch.setenv(VARIABLE, str(base))
+    others, _ = open_group()
+    assert others is not None
+    left = base / "aionif-1-0" / "worker-1"
+    left.mkdir(parents=True)
+    with subprocess.Popen(["/bin/sleep", "99"]) as child:
+        (left / "cgroup.procs").write_text(str(child.pid))
+        mine, why = open_group()
+        assert child.wait(DEADLINE) == -signal.SIGKILL
+    assert (mine is not None, why) == (True, "")
+    third, _ = open_group()
+    assert not left.parent.exists()
+    for group in (others, mine, third):
+        assert group is not None
+        assert group.path.exists()
+        group.close()
+        assert not group.path.exists()
+
+
+def test_one_of_another_process_of_the_same_id_is_not_taken(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(base))
+    paths = []
+    made = []
+    for _ in range(2):
+        monkeypatch.setattr("aionif.process.groups._numbers", count())
+        group, _ = open_group()
+        assert group is not None
+        made.append(group)
+        paths.append(group.path)
+    assert len(set(paths)) == 2
+    for group in made:
+        group.close()
 
 
 # ---- where there is none ----
@@ -206,7 +270,7 @@ def test_and_those_of_a_zygote_that_was_killed_are_removed(base: Path) -> None:
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """No group is delegated."""
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr("aionif.process.zygote.open_group", lambda: None)
+    monkeypatch.setattr("aionif.process.zygote.open_group", lambda: (None, "none is delegated"))
 
 
 def ask(policy: NifPolicy) -> tuple[Any, tuple[str, ...]]:
@@ -242,7 +306,7 @@ def test_it_is_said_once_where_it_was_asked_for() -> None:
 
 @pytest.mark.usefixtures("nowhere")
 def test_and_refused_where_it_is_required() -> None:
-    with pytest.raises(NifRejected, match="no control group is delegated"):
+    with pytest.raises(NifRejected, match="none is delegated"):
         ask(NifPolicy(sandbox=Sandbox.compute().with_cgroup(required=True)))
 
 

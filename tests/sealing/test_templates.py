@@ -204,6 +204,25 @@ def test_after_some_crashes_all_workers_have_another_canary(layout: NifLibrary) 
     assert max(map(found.count, found)) <= 20
 
 
+def test_one_that_was_replaced_is_waited_for_once_it_has_ended(layout: NifLibrary) -> None:
+    """And not only as the next one is started."""
+    sandbox = Sandbox.compute().allow_environment("NOT_THERE_EITHER")
+    starter = zygote.of(template_of(sandbox))
+
+    async def main(executor: NifExecutor) -> None:
+        await executor.execute_nif(layout.canary)
+        first = starter.pid
+        assert first is not None
+        while starter.pid == first:
+            with pytest.raises(NifSignal):
+                await executor.execute_nif(layout.crash)
+        await until(lambda: not Path(f"/proc/{first}").exists())
+        assert not starter._spent
+        await executor.execute_nif(layout.canary)
+
+    with_sealed(main, policy=NifPolicy(sandbox=sandbox, breaker=False))
+
+
 # ---- what ends with what ----
 
 
@@ -252,11 +271,14 @@ def test_without_namespaces_there_are_no_child_processes_and_the_rest_goes_on() 
     *_, refused, others = child.stdout.splitlines()
     assert "sandbox can't be enforced here" in refused
     assert "pid namespace" in refused
+    assert "child processes: neither" in refused
     assert others == "1 ipc, mount, network, pid"
 
 
 def without_namespaces() -> None:
+    """And without a control group, which ends child processes as well."""
     refuse(errno.EPERM, "unshare")
+    pytest.MonkeyPatch().setattr(zygote, "open_group", lambda: (None, "none is delegated"))
 
     async def main() -> None:
         async with NifExecutor(isolation="process", max_workers=1) as executor:

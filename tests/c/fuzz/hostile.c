@@ -73,7 +73,7 @@ void hostile_start(void) {
     be_sure(aionif_window(0, sizeof(struct aionif__segment)) && aionif_arena(8), "window");
     be_sure(aionif_catalog_open() >= 0, "catalog");
     zygote = ends[0];
-    aionif_zygote_use(0, ends[1], INT64_MAX / 2);
+    aionif_zygote_use(0, ends[1], -1, INT64_MAX / 2);
     struct news news = {.kind = READY};
     tell(&news);
     be_sure(aionif_locate((uintptr_t)stdout, &modules[0]), "libc");
