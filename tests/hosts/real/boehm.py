@@ -67,6 +67,23 @@ async def deadline(caller: Caller, path: str, on_timeout: str) -> None:
     print("main thread", library.on_thread_as_it_is(ROUNDS))
 
 
+def in_worker(path: str, function: str) -> int:
+    """Run in a worker process."""
+    library = initialised(path)
+    result: int = getattr(library, function)(ROUNDS)
+    return result
+
+
+async def workers(caller: Caller, path: str) -> None:
+    """Functions of the library, and Python callables that use it, in worker processes."""
+    library = ctypes.CDLL(path)
+    print("function", await caller(library.initialise_and_list, ROUNDS, timeout=5))
+    for function in "on_thread_as_it_is", "crash", "on_thread_as_it_is":
+        print("callable", await caller(in_worker, path, function, timeout=20))
+    print("deadline", await caller(library.allocate_for_ever, timeout=1))
+    print("callable", await caller(in_worker, path, "on_thread_as_it_is", timeout=20))
+
+
 TOLD = "on_stack_that_it_was_told"
 WRONG = "[!0]*"  # a crash in a collection: all threads stay stopped, or the program ends
 RIGHT = "0, 0, 0, main thread 0, went on"
@@ -89,6 +106,12 @@ TRIALS = (
     Trial(crash, "inline", "NifSignal SIGSEGV, main thread 60000, 0, went on"),
     Trial(deadline, "thread", "NifTimeout, *hung", ("abort",)),
     Trial(deadline, "inline", "NifTimeout, *hung", ("abort",)),
+    Trial(
+        workers,
+        "process",
+        "function NifSignal SIGSEGV, callable 0, callable NifSignal SIGSEGV, callable 0, "
+        "deadline NifTimeout, callable 0, went on",
+    ),
     Trial(deadline, "thread", 5 * "NifTimeout, " + "0, main thread 0, went on", ("abandon",)),
 )
 

@@ -110,6 +110,17 @@ def in_worker(path: str, function: str, *arguments: int) -> int:
     return result
 
 
+async def functions_in_workers(caller: Caller, path: str) -> None:
+    """Functions of the library, in worker processes."""
+    library = load(path)
+    print("works", await caller(library.Work, MILLISECONDS), await caller(library.Recovered, 5))
+    print("add", *[await caller(library.Add, 2, 3, timeout=5) for _ in range(3)])
+    for function in library.NilDereference, library.Panic, library.CrashInC:
+        print(await caller(function, timeout=5), await caller(library.Work, 100, timeout=10))
+    for function in library.Spin, library.SpinInC:
+        print(await caller(function, timeout=1), await caller(library.Work, 100, timeout=10))
+
+
 async def workers(caller: Caller, path: str) -> None:
     """Go in Python callables, in worker processes."""
     print(await caller(in_worker, path, "Recovered", 5), await caller(in_worker, path, "Work", 100))
@@ -145,6 +156,12 @@ TRIALS = (
     Trial(deadline, "thread", f"5, NifTimeout, {RIGHT}", ("Spin",)),
     Trial(deadline, "thread", f"5, NifTimeout, {RIGHT}", ("SpinInC",)),
     Trial(deadline, "inline", "5, hung", ("Spin",)),
+    Trial(
+        functions_in_workers,
+        "process",
+        "works 1 5, add 5 5 5, NifSignal SIGABRT 1, NifSignal SIGABRT 1, NifSignal SIGSEGV 1, "
+        "NifTimeout 1, NifTimeout 1, went on",
+    ),
     Trial(
         workers,
         "process",

@@ -36,6 +36,19 @@ async def crash(caller: Caller, path: str, who: str) -> None:
     await sums(caller, library)
 
 
+async def crash_and_close(path: str) -> None:
+    """A crash in a region, whose thread then ends; then regions of new threads."""
+    import aionif
+
+    library = ctypes.CDLL(path)
+    async with aionif.NifExecutor() as executor:
+        caller = Caller("thread", executor)
+        await sums(caller, library)
+        print(await caller(library.crash, THE_CALLER), flush=True)
+    async with aionif.NifExecutor() as executor:
+        await sums(Caller("thread", executor), library)
+
+
 async def crash_in_critical(caller: Caller, path: str) -> None:
     """A crash with OpenMP's own lock held; then who wants it."""
     library = ctypes.CDLL(path)
@@ -77,19 +90,26 @@ TRIALS = (
     Trial(deadline, "inline", f"{FOUR}, hung", ("all",)),
 )
 RUNTIMES = {
-    "libgomp": ("gcc", "-fopenmp", "gcc"),
-    "libomp": ("clang", "-fopenmp=libomp", "clang libomp-dev"),
+    "libgomp": ("gcc", "-fopenmp", "gcc", f"{FOUR}, {CRASHED}, {FOUR}, went on"),
+    "libomp": (
+        "clang",
+        "-fopenmp=libomp",
+        "clang libomp-dev",
+        f"{FOUR}, {CRASHED}, sums NifSignal SIGABRT NifTimeout NifTimeout, went on",
+    ),
 }
 
 
 def main() -> int:
     """Build and try, with each of the two."""
     different = 0
-    for runtime, (compiler, flag, package) in RUNTIMES.items():
+    for runtime, (compiler, flag, package, closed) in RUNTIMES.items():
         with tempfile.TemporaryDirectory() as place:
             source = Path(__file__).with_suffix(".c").read_text(encoding="utf-8")
             path = build(Path(place), source, flag, compiler=compiler, package=package)
-            different |= run(TRIALS, path, heading=runtime)
+            different |= run(
+                (*TRIALS, Trial(crash_and_close, "none", closed)), path, heading=runtime
+            )
     return different
 
 
