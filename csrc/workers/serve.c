@@ -218,17 +218,20 @@ static void prove(struct aionif__lane *lane, struct aionif__thread *self) {
         [AIONIF__LOCK_HELD] = AIONIF__RETIRED,
     };
     enum aionif__verdict verdict = aionif__check_worker_locks(self);
-    if (verdict == AIONIF__UNHARMED && (self->traits & AIONIF__IN_TEAM)) {
-        verdict =
-            AIONIF__THREAD_DOUBTED; /* to OpenMP it is still in the region: alone in further ones */
-    }
     atomic_compare_exchange_strong(&lane->health, &proving, health[verdict]);
 }
 
+/* Libraries keep books of their threads. To OpenMP this one is still in its region, and works alone in further
+ * ones; a virtual machine's lie on the stack that the call had. */
+static bool is_known_to_libraries(const struct aionif__thread *self) {
+    return self->asks_handlers || (self->traits & AIONIF__IN_TEAM);
+}
+
 /* Before the next call: `health` says that no lock is held. */
-static void clean(struct aionif__lane *lane) {
+static void clean(struct aionif__lane *lane, const struct aionif__thread *self) {
     uint32_t serving = AIONIF__SERVING;
-    if (atomic_load(&lane->health) == AIONIF__SERVING && !aionif__leftovers_clean()) {
+    if (atomic_load(&lane->health) == AIONIF__SERVING &&
+        (!aionif__leftovers_clean() || is_known_to_libraries(self))) {
         atomic_compare_exchange_strong(&lane->health, &serving, AIONIF__LEAVING);
     }
 }
@@ -243,7 +246,7 @@ void aionif__serve(struct aionif__lane *lane, struct aionif__thread *self,
             prove(lane, self);
         }
         if (ending != AIONIF__RETURNED && ending != AIONIF__THREW) {
-            clean(lane);
+            clean(lane, self);
         }
         while (atomic_load(&lane->health) == AIONIF__RETIRED) {
             pause();

@@ -100,6 +100,22 @@ def test_faults_that_a_library_resolves_are_none(
     assert (result.returncode, result.stdout) == (0, "went on\n"), result.stderr
 
 
+def test_a_thread_whose_call_has_crashed_is_replaced(
+    run: Callable[..., Any], native: NifLibrary
+) -> None:
+    """A virtual machine has books of its threads, on the stack of the call."""
+
+    async def main() -> None:
+        async with NifExecutor(max_workers=1, policy=ASKS) as executor:
+            for crashes in (1, 2):
+                with pytest.raises(NifSignal):
+                    await executor.execute_nif(native.fault)
+                assert await executor.execute_nif(native.seen, 1) == 0
+                assert executor.statistics().restarts["ended"] == crashes
+
+    run(main)
+
+
 # ---- the thread's own stack ----
 
 
