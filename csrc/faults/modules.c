@@ -90,11 +90,12 @@ static bool contains(const struct dl_phdr_info *info, const void *address) {
 }
 
 static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
-    static const char *const runtime[] = {"libc.so",     "libc-2",      "ld-linux", "libpthread",
-                                          "libstdc++",   "libc++",      "libgcc_s", "libjemalloc",
-                                          "libtcmalloc", "libmimalloc", "libasan",  "libubsan",
-                                          "libgc.so",    NULL};
-    static const char *const teams[] = {"libgomp", "libomp", "libiomp5", "libtbb", NULL};
+    static const char *const runtime[] = {
+        "libc.so",  "libc-2",      "ld-linux",    "libpthread",  "libstdc++", "libc++",
+        "libgcc_s", "libjemalloc", "libtcmalloc", "libmimalloc", "libasan",   "libubsan",
+        "libgomp",  "libomp",      "libiomp5",    "libtbb",      "libgc.so",  NULL};
+    /* Not LLVM's OpenMP: it takes the end of a thread in a region for a mistake of its own, and aborts. */
+    static const char *const teams[] = {"libgomp", NULL};
     static const char *const python[] = {"libpython", "_cffi_backend", "_ctypes", NULL};
     (void)size;
     (void)unused;
@@ -102,8 +103,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
     const void *interpreter = dlsym(RTLD_DEFAULT, "Py_IsInitialized");
     if (named(info->dlpi_name, python) || contains(info, interpreter)) {
         owner = AIONIF__PYTHON;
-    } else if (named(info->dlpi_name, runtime) || named(info->dlpi_name, teams) ||
-               contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
+    } else if (named(info->dlpi_name, runtime) || contains(info, dlsym(RTLD_DEFAULT, "malloc"))) {
         owner = AIONIF__RUNTIME;
     }
     for (int i = 0; owner != AIONIF__USER && i < info->dlpi_phnum; i++) {

@@ -23,7 +23,7 @@ uintptr_t aionif__module_start(uintptr_t pc);
 /* Is this return address inside free, malloc or their kin? Inside exit? */
 bool aionif__is_heap_code(uintptr_t pc);
 bool aionif__is_exit_code(uintptr_t pc);
-/* Inside a runtime that divides work among threads: OpenMP's, TBB? */
+/* Inside a runtime that divides work among threads, and lets one go in the middle of it? */
 bool aionif__is_team_code(uintptr_t pc);
 /* Executable memory? Asks the kernel; not for handlers. */
 bool aionif__modules_is_code(uintptr_t address);

@@ -16,7 +16,7 @@ enum aionif__traits {
     AIONIF__IN_EXIT = 4,    /* exit handlers have run */
     AIONIF__IN_PYTHON = 8,  /* the interpreter is on the stack */
     AIONIF__UNKNOWN = 16,   /* the stack could not be walked to its base */
-    AIONIF__IN_TEAM = 32,   /* a region of OpenMP or TBB, which has not ended for this thread */
+    AIONIF__IN_TEAM = 32,   /* a region of OpenMP, which has not ended for this thread */
 };
 
 /* By its ticket, the call that is to stop. Written by the submitting side only. */

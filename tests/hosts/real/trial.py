@@ -29,7 +29,14 @@ MISSING = 77
 SECONDS = 20
 """That one trial may take before it counts as one that hangs."""
 
-_CHILD = "from tests.hosts.real import trial; trial.serve()"
+_ROOT = Path(__file__).parents[3]
+# At the end: aionif is the one that is installed.
+_CHILD = f"""
+import sys
+sys.path.append({str(_ROOT)!r})
+from tests.hosts.real import trial
+trial.serve()
+"""
 
 
 class Trial(NamedTuple):
@@ -137,7 +144,7 @@ def _ending(status: int) -> str:
 
 def _try(trial: Trial, path: Path, environment: Mapping[str, str], log: Any) -> str:
     script = sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
-    command = [sys.executable, "-c", _CHILD, script, trial.function.__name__]
+    command = [sys.executable, "-P", "-c", _CHILD, script, trial.function.__name__]
     with subprocess.Popen(
         [*command, trial.tier, path, *trial.arguments],
         stdout=subprocess.PIPE,
