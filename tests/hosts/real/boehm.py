@@ -88,10 +88,25 @@ TOLD = "on_stack_that_it_was_told"
 WRONG = "[!0]*"  # a crash in a collection: all threads stay stopped, or the program ends
 RIGHT = "0, 0, 0, main thread 0, went on"
 
+TOGETHER = "0 0 0 0 0 0 0 0, main thread 0, went on"
+OWN = " stack=thread"
+TIERS = ("thread", "inline")
+STOPPED = 5 * "NifTimeout, "
+
 TRIALS = (
     *(
+        Trial(collect, tier + OWN, RIGHT, (function,))
+        for tier in TIERS
+        for function in ("on_registered_thread", TOLD)
+    ),
+    Trial(collect, "inline" + OWN, RIGHT, ("on_thread_as_it_is",)),
+    Trial(collect_at_once, "thread" + OWN, TOGETHER, ("on_registered_thread",)),
+    *(Trial(initialise_in_a_call, tier + OWN, "0, went on") for tier in TIERS),
+    Trial(crash, "thread" + OWN, "NifSignal SIGSEGV, main thread 0, 0, went on"),
+    Trial(deadline, "thread" + OWN, f"{STOPPED}0, main thread 0, went on", ("abort",)),
+    *(
         Trial(collect, tier, expected, (function,))
-        for tier in ("thread", "inline")
+        for tier in TIERS
         for function, expected in (
             ("on_thread_as_it_is", WRONG),
             ("on_registered_thread", WRONG),
@@ -99,20 +114,20 @@ TRIALS = (
         )
     ),
     Trial(collect_at_once, "thread", WRONG, ("on_registered_thread",)),
-    Trial(collect_at_once, "thread", "0 0 0 0 0 0 0 0, main thread 0, went on", (TOLD,)),
+    Trial(collect_at_once, "thread", TOGETHER, (TOLD,)),
     Trial(initialise_in_a_call, "thread", "NifSignal SIGSEGV, went on"),
     Trial(initialise_in_a_call, "inline", "NifSignal SIGSEGV, went on"),
     Trial(crash, "thread", "NifSignal SIGSEGV, main thread 0, 0, went on"),
     Trial(crash, "inline", "NifSignal SIGSEGV, main thread 60000, 0, went on"),
-    Trial(deadline, "thread", "NifTimeout, *hung", ("abort",)),
-    Trial(deadline, "inline", "NifTimeout, *hung", ("abort",)),
+    Trial(deadline, "thread", f"{STOPPED}0, main thread 0, went on", ("abort",)),
+    Trial(deadline, "inline", f"{STOPPED}0, main thread 60000, went on", ("abort",)),
     Trial(
         workers,
         "process",
         "function NifSignal SIGSEGV, callable 0, callable NifSignal SIGSEGV, callable 0, "
         "deadline NifTimeout, callable 0, went on",
     ),
-    Trial(deadline, "thread", 5 * "NifTimeout, " + "0, main thread 0, went on", ("abandon",)),
+    Trial(deadline, "thread", f"{STOPPED}0, main thread 0, went on", ("abandon",)),
 )
 
 

@@ -135,7 +135,12 @@ TIERS = "thread", "inline"
 ORDERS = "go-in-front", "go-behind"
 RIGHT = "add 5 5 5 work 1, main thread 5 1, went on"
 
+ASKED = " handlers=library"
+OWN = f"recovered 5, divided 1, {RIGHT}"
+
 TRIALS = (
+    *(Trial(recovered, tier + ASKED, OWN, ("go-behind",)) for tier in TIERS),
+    Trial(failing, "thread" + ASKED, "NifSignal SIGABRT, *", ("go-behind", "NilDereference")),
     Trial(go_in_python, "none", "5 1 1, 5 1 1, went on", ("aionif-first",)),
     Trial(go_in_python, "none", "5 1 1, 5 1 1, went on", ("go-first",)),
     *(
@@ -143,7 +148,7 @@ TRIALS = (
         for tier, together in (("thread", "1 1 1 1, "), ("inline", ""))
         for order in ORDERS
     ),
-    Trial(recovered, "inline", f"recovered 5, divided 1, {RIGHT}", ("go-in-front",)),
+    Trial(recovered, "inline", OWN, ("go-in-front",)),
     *(Trial(recovered, tier, "recovered NifSignal SIGSEGV, *", ("go-behind",)) for tier in TIERS),
     *(
         Trial(failing, "thread", f"NifSignal {sign}, *", ("go-behind", function))

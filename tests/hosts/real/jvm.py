@@ -148,7 +148,22 @@ CRASHED = "NifSignal SIGSEGV"
 CANT_ATTACH = "-2"
 OVERFLOWS = "-4"  # the JVM takes the call's stack for one that is at its end
 
+BOTH = " handlers=library stack=thread"
+TIERS = ("thread", "inline")
+
 TRIALS = (
+    *(
+        Trial(function, tier + BOTH, f"{said}{RIGHT}, went on")
+        for tier in TIERS
+        for function, said in (
+            (java_in_calls, f"nulls {NULLS}, collect 1, again {NULLS} "),
+            (overflow_in_calls, "deep 3, "),
+            (deadline_in_c, "NifTimeout, "),
+        )
+    ),
+    *(Trial(crash_below_java, tier + BOTH, f"{CRASHED}, died of SIG*") for tier in TIERS),
+    Trial(deadline_in_java, "thread" + BOTH, f"NifTimeout, {NULLS}, {RIGHT}, went on"),
+    Trial(deadline_in_java, "inline" + BOTH, "hung"),
     Trial(java_in_python, "none", f"{RIGHT}, {RIGHT}, went on", ("aionif-first",)),
     Trial(java_in_python, "none", f"{RIGHT}, {RIGHT}, went on", ("jvm-first",)),
     *(
@@ -161,7 +176,7 @@ TRIALS = (
             crash_beside, "none", f"{CRASHED}, {CRASHED}, {CRASHED} {RIGHT}, went on", (order, tier)
         )
         for order in ("aionif-first", "jvm-first")
-        for tier in ("thread", "inline")
+        for tier in TIERS
     ),
     Trial(crash_below_java, "thread", f"{CANT_ATTACH}, {RIGHT}, went on"),
     Trial(crash_below_java, "inline", f"{OVERFLOWS}, {RIGHT}, went on"),

@@ -42,6 +42,7 @@ trial.serve()
 class Trial(NamedTuple):
     """A function of the script, the tier it is tried on, and what is to be seen.
 
+    tier: its name, and fields of a NifPolicy: "thread stack=thread".
     expected: a pattern; `*` stands where it is not the same each time.
     """
 
@@ -54,9 +55,10 @@ class Trial(NamedTuple):
 class Caller:
     """Makes calls on one tier and says in a few words what came of them."""
 
-    def __init__(self, tier: str, executor: Any) -> None:
+    def __init__(self, tier: str, executor: Any, policy: Any = None) -> None:
         self.tier = tier
         self._executor = executor
+        self._policy = policy
 
     async def __call__(
         self, function: Any, *arguments: Any, timeout: float | None = None, policy: Any = None
@@ -64,6 +66,7 @@ class Caller:
         """Return "result", or the name of the error and of its signal."""
         import aionif
 
+        policy = policy or self._policy
         try:
             if self.tier == "inline":
                 result = aionif.call_nif(function, *arguments, timeout=timeout, policy=policy)
@@ -122,12 +125,15 @@ async def _serve(function: Any, tier: str, path: str, arguments: list[str]) -> N
         return
     import aionif
 
-    if tier == "inline":
-        await function(Caller(tier, None), path, *arguments)
+    isolation: Any
+    isolation, *fields = tier.split()
+    chosen: dict[str, Any] = dict(field.split("=") for field in fields)
+    policy = aionif.NifPolicy(**chosen)
+    if isolation == "inline":
+        await function(Caller(isolation, None, policy), path, *arguments)
         return
-    isolation: Any = tier
-    async with aionif.NifExecutor(isolation=isolation) as executor:
-        await function(Caller(tier, executor), path, *arguments)
+    async with aionif.NifExecutor(isolation=isolation, policy=policy) as executor:
+        await function(Caller(isolation, executor, policy), path, *arguments)
 
 
 def _ending(status: int) -> str:

@@ -166,30 +166,51 @@ async def callables(caller: Caller, path: str) -> None:
     print(await caller(in_worker, path, "add", 2, 3))
 
 
+CRASHED = "NifSignal SIGSEGV"
 OWN = "UNREACHABLE MEMORY_OUT_OF_BOUNDS STACK_OVERFLOW INTEGER_DIVISION_BY_ZERO"
 TAKEN = (
     "unreachable NifSignal SIGILL, bounds NifSignal SIGSEGV, "
     "deep NifSignal SIGILL, divide NifSignal SIGILL"
 )
 LEFT = "unreachable trapped, bounds trapped, deep trapped, divide trapped"
-AFTER = "5, 5 MEMORY_OUT_OF_BOUNDS, went on"
+LATER = "5 MEMORY_OUT_OF_BOUNDS, went on"
+AFTER = f"5, {LATER}"
 WORKER = (
     "unreachable UNREACHABLE, bounds MEMORY_OUT_OF_BOUNDS, "
     "deep STACK_OVERFLOW, divide INTEGER_DIVISION_BY_ZERO"
 )
 
 # On threads wasmtime's handler is in front for ten milliseconds of calls at most: no trial of that.
+ASKED = " handlers=library"
+TIERS = ("thread", "inline")
+
 TRIALS = (
+    *(
+        Trial(traps_in_calls, tier + ASKED, f"{LEFT}, {AFTER}", (order,))
+        for tier in TIERS
+        for order in ("wasmtime-behind", "wasmtime-in-front")
+    ),
+    *(
+        Trial(crash_of_the_host, tier + ASKED, f"{CRASHED}, {LEFT}, 5, {OWN} 5, went on", ("1",))
+        for tier in TIERS
+    ),
+    Trial(
+        crash_of_the_host,
+        "thread" + ASKED,
+        20 * f"{CRASHED}, " + f"{LEFT}, 5, {OWN} 5, went on",
+        ("20",),
+    ),
+    *(Trial(deadline, tier + ASKED, f"NifTimeout, {LATER}") for tier in TIERS),
     Trial(traps_in_python, "none", f"{OWN} 5, {OWN} 5, went on", ("wasmtime-first",)),
     Trial(traps_in_python, "none", f"{OWN} 5, {OWN} 5, went on", ("aionif-first",)),
     Trial(traps_in_calls, "thread", f"{TAKEN}, {AFTER}", ("wasmtime-behind",)),
     Trial(traps_in_calls, "inline", f"{TAKEN}, {AFTER}", ("wasmtime-behind",)),
     Trial(traps_in_calls, "inline", f"{LEFT}, {AFTER}", ("wasmtime-in-front",)),
-    Trial(crash_of_the_host, "thread", f"NifSignal SIGSEGV, {TAKEN}, 5, {OWN} 5, went on", ("1",)),
-    Trial(crash_of_the_host, "inline", f"NifSignal SIGSEGV, {TAKEN}, 5, {OWN} 5, went on", ("1",)),
-    Trial(deadline, "thread", "NifTimeout, 5 MEMORY_OUT_OF_BOUNDS, went on"),
-    Trial(deadline, "inline", "NifTimeout, 5 MEMORY_OUT_OF_BOUNDS, went on"),
-    Trial(callables, "process", f"{WORKER}, 5, crash NifSignal SIGSEGV, NifTimeout, 5, went on"),
+    Trial(crash_of_the_host, "thread", f"{CRASHED}, {TAKEN}, 5, {OWN} 5, went on", ("1",)),
+    Trial(crash_of_the_host, "inline", f"{CRASHED}, {TAKEN}, 5, {OWN} 5, went on", ("1",)),
+    Trial(deadline, "thread", f"NifTimeout, {LATER}"),
+    Trial(deadline, "inline", f"NifTimeout, {LATER}"),
+    Trial(callables, "process", f"{WORKER}, 5, crash {CRASHED}, NifTimeout, 5, went on"),
 )
 
 
