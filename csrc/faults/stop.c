@@ -33,9 +33,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The stack of an earlier call, whose ticket it has, may not be there any more. */
 void aionif__stop_take_back(struct aionif__thread *self) {
     struct aionif__return *taken = &self->taken;
-    if (taken->slot && *taken->slot == (uintptr_t)aionif__stop_landing) {
+    bool is_of_this_call = self->armed && self->armed->ticket == taken->ticket;
+    if (taken->slot && is_of_this_call && *taken->slot == (uintptr_t)aionif__stop_landing) {
         *taken->slot = taken->address;
     }
     taken->slot = NULL; /* the address stays: the landing may be under way already */
