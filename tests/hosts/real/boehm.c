@@ -105,13 +105,31 @@ int on_stack_that_it_was_told(int rounds) {
 
 int crash(void) { return *(volatile int *)8; }
 
+static void register_thread(void) {
+    struct GC_stack_base base;
+    GC_get_stack_base(&base);
+    GC_register_my_thread(&base);
+}
+
 int crash_registered(void) {
+    register_thread();
+    return crash();
+}
+
+int crash_told(void) {
     struct told told;
     tell(&told, __builtin_frame_address(0));
     return crash();
 }
 
-void allocate_for_ever(void) {
+void allocate_registered(void) {
+    register_thread();
+    for (;;) {
+        GC_MALLOC(64);
+    }
+}
+
+void allocate_told(void) {
     struct told told;
     tell(&told, __builtin_frame_address(0));
     for (;;) {

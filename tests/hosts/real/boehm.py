@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from tests.hosts.real.trial import Caller, Trial, build, run
@@ -46,22 +47,20 @@ async def initialise_in_a_call(caller: Caller, path: str) -> None:
     print(await caller(library.initialise_and_list, ROUNDS), flush=True)
 
 
-async def crash(caller: Caller, path: str) -> None:
+async def crash(caller: Caller, path: str, function: str) -> None:
     """A crash on a registered thread; then collections elsewhere."""
     library = initialised(path)
-    print(await caller(library.crash_registered), flush=True)
+    print(await caller(getattr(library, function)), flush=True)
     print("main thread", library.on_thread_as_it_is(ROUNDS), flush=True)
     print(await caller(library.on_stack_that_it_was_told, ROUNDS))
 
 
-async def deadline(caller: Caller, path: str, on_timeout: str) -> None:
+async def deadline(caller: Caller, path: str, on_timeout: str, function: str) -> None:
     """Allocations without end; then more."""
-    import aionif
-
-    policy = aionif.NifPolicy(on_timeout=on_timeout)  # type: ignore[arg-type]
+    policy = replace(caller.policy, on_timeout=on_timeout)
     library = initialised(path)
     for _ in range(5):
-        said = await caller(library.allocate_for_ever, timeout=0.1, policy=policy)
+        said = await caller(getattr(library, function), timeout=0.1, policy=policy)
         print(said, flush=True)
     print(await caller(library.on_stack_that_it_was_told, ROUNDS, timeout=10), flush=True)
     print("main thread", library.on_thread_as_it_is(ROUNDS))
@@ -80,7 +79,7 @@ async def workers(caller: Caller, path: str) -> None:
     print("function", await caller(library.initialise_and_list, ROUNDS, timeout=5))
     for function in "on_thread_as_it_is", "crash", "on_thread_as_it_is":
         print("callable", await caller(in_worker, path, function, timeout=20))
-    print("deadline", await caller(library.allocate_for_ever, timeout=1))
+    print("deadline", await caller(library.allocate_told, timeout=1))
     print("callable", await caller(in_worker, path, "on_thread_as_it_is", timeout=20))
 
 
@@ -91,6 +90,7 @@ RIGHT = "0, 0, 0, main thread 0, went on"
 TOGETHER = "0 0 0 0 0 0 0 0, main thread 0, went on"
 OWN = " stack=thread"
 TIERS = ("thread", "inline")
+REGISTERED, ENDLESS = "crash_registered", "allocate_registered"
 STOPPED = 5 * "NifTimeout, "
 
 TRIALS = (
@@ -102,8 +102,14 @@ TRIALS = (
     Trial(collect, "inline" + OWN, RIGHT, ("on_thread_as_it_is",)),
     Trial(collect_at_once, "thread" + OWN, TOGETHER, ("on_registered_thread",)),
     *(Trial(initialise_in_a_call, tier + OWN, "0, went on") for tier in TIERS),
-    Trial(crash, "thread" + OWN, "NifSignal SIGSEGV, main thread 0, 0, went on"),
-    Trial(deadline, "thread" + OWN, f"{STOPPED}0, main thread 0, went on", ("abort",)),
+    *(
+        Trial(crash, tier + OWN, "NifSignal SIGSEGV, main thread 0, 0, went on", (REGISTERED,))
+        for tier in TIERS
+    ),
+    *(
+        Trial(deadline, tier + OWN, f"{STOPPED}0, main thread 0, went on", ("abort", ENDLESS))
+        for tier in TIERS
+    ),
     *(
         Trial(collect, tier, expected, (function,))
         for tier in TIERS
@@ -117,17 +123,14 @@ TRIALS = (
     Trial(collect_at_once, "thread", TOGETHER, (TOLD,)),
     Trial(initialise_in_a_call, "thread", "NifSignal SIGSEGV, went on"),
     Trial(initialise_in_a_call, "inline", "NifSignal SIGSEGV, went on"),
-    Trial(crash, "thread", "NifSignal SIGSEGV, main thread 0, 0, went on"),
-    Trial(crash, "inline", "NifSignal SIGSEGV, main thread 60000, 0, went on"),
-    Trial(deadline, "thread", f"{STOPPED}0, main thread 0, went on", ("abort",)),
-    Trial(deadline, "inline", f"{STOPPED}0, main thread 60000, went on", ("abort",)),
+    Trial(crash, "inline", "NifSignal SIGSEGV, main thread 60000, 0, went on", ("crash_told",)),
     Trial(
         workers,
         "process",
         "function NifSignal SIGSEGV, callable 0, callable NifSignal SIGSEGV, callable 0, "
         "deadline NifTimeout, callable 0, went on",
     ),
-    Trial(deadline, "thread", f"{STOPPED}0, main thread 0, went on", ("abandon",)),
+    Trial(deadline, "thread", f"{STOPPED}0, main thread 0, went on", ("abandon", "allocate_told")),
 )
 
 

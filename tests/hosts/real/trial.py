@@ -58,7 +58,7 @@ class Caller:
     def __init__(self, tier: str, executor: Any, policy: Any = None) -> None:
         self.tier = tier
         self._executor = executor
-        self._policy = policy
+        self.policy = policy
 
     async def __call__(
         self, function: Any, *arguments: Any, timeout: float | None = None, policy: Any = None
@@ -66,7 +66,7 @@ class Caller:
         """Return "result", or the name of the error and of its signal."""
         import aionif
 
-        policy = policy or self._policy
+        policy = policy or self.policy
         try:
             if self.tier == "inline":
                 result = aionif.call_nif(function, *arguments, timeout=timeout, policy=policy)
