@@ -62,7 +62,7 @@ fuzz: $(VENV)/.installed-fuzz $(VENV)/.installed-cmake
 	    && $(BIN)/python -m tests.fuzz $(READERS); \
 	fi
 
-# Some minutes: a trial that hangs, as it is known to, takes its time. A library that is not installed
+# Ten minutes: a trial that hangs, as some are known to, takes its time. A library that is not installed
 # is named, with its package (77), and the others are tried all the same.
 test-real: $(VENV)/.installed-real
 	@failed=; for script in openmp uring wasm jvm golang boehm jemalloc; do \
