@@ -3,6 +3,7 @@
 #
 #   make demo            install into .venv and run the demonstration
 #   make test            the Python tests, the C tests, and `make fuzz`
+#   make test-hosts      aionif in the servers and tools that programs run in
 #   make lint            ruff, mypy, clang-format
 #   make bench           the benchmarks, into docs/performance.md; ARGS=--quick only tries them
 #   make fuzz            all that reads what workers write, under libFuzzer, for SECONDS=60
@@ -34,7 +35,7 @@ SOURCES := $(shell find pyproject.toml CMakeLists.txt README.md LICENSE aionif c
              -name __pycache__ -prune -o -not -name '.*' -print 2>/dev/null)
 C_FILES = $(shell find csrc tests/c benchmarks/c -name '*.[ch]' -o -name '*.cc')
 
-.PHONY: demo test test-python test-c lint bench fuzz sanitize test-aarch64 clean
+.PHONY: demo test test-python test-hosts test-c lint bench fuzz sanitize test-aarch64 clean
 .PHONY: prerequisites prerequisites-aarch64
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -46,6 +47,9 @@ test: test-python test-c fuzz
 
 test-python: $(VENV)/.installed-test $(VENV)/.installed-cmake
 	$(BIN)/python -m pytest $(ARGS)
+
+test-hosts: $(VENV)/.installed-hosts
+	$(BIN)/python -m pytest $(or $(ARGS),tests/hosts)
 
 # Three steps, so that an hour's figures are on disk before anything is made of them.
 bench: $(VENV)/.installed-peers $(VENV)/.installed-cmake
@@ -105,6 +109,10 @@ $(VENV)/.installed-fuzz: $(VENV)/.installed-test
 
 $(VENV)/.installed-peers: $(VENV)/.installed-test
 	$(PIP) install '.[peers]'
+	touch $@
+
+$(VENV)/.installed-hosts: $(VENV)/.installed-test
+	$(PIP) install '.[hosts]'
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.python pyproject.toml
