@@ -50,7 +50,7 @@ def start(*command: str | Path, output: Any, **more: Any) -> subprocess.Popen[by
         stdout=output,
         stderr=subprocess.STDOUT,
         env=environment(),
-        preexec_fn=support.no_core_dump,
+        preexec_fn=support.no_core_dump,  # noqa: PLW1509 - as subprocess.run does here
         **more,
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import aionif
 import work
+
+import aionif
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +35,7 @@ async def _live(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    global processes  # noqa: PLW0603 - one a program
+    global processes
     await receive()
     async with aionif.NifExecutor(isolation="process", max_workers=2) as processes:
         await send({"type": "lifespan.startup.complete"})

@@ -1,4 +1,4 @@
-"""What the programs here do for a request: call libc well, crash it, let it run past its timeout."""
+"""What the programs here do for a request: call libc well, crash it, run past a timeout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORK: dict[str, Callable[[Callable[..., Awaitable[Any]]], Awaitable[Any]]] = {
 
 
 async def answer(executor: aionif.NifExecutor | None, what: str) -> dict[str, Any]:
-    """Do `what` on `executor`, or on the event loop's own; say how it ended, and in which process."""
+    """Do `what` on `executor`, or on the loop's own; say how it ended, and in which process."""
     call = aionif.execute_nif if executor is None else executor.execute_nif
     try:
         ended = str(await WORK[what](call))
