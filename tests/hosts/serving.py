@@ -153,9 +153,9 @@ class Server:
         [process] = {answer["pid"] for answer in answers}
         return int(process)
 
-    def stop(self) -> int:
+    def stop(self, with_signal: int = signal.SIGTERM) -> int:
         """Stop it as its manager would; return its exit status. Nothing may be left behind."""
-        status = stop(self.process)
+        status = stop(self.process, with_signal=with_signal)
         assert "Traceback" not in self.said(), self.said()
         return status
 
