@@ -159,6 +159,20 @@ class Server:
         assert "Traceback" not in self.said(), self.said()
         return status
 
+    def stop_during(self, tier: str, what: str) -> tuple[int, dict[str, Any] | None]:
+        """Stop it while a call runs; return its status and what was answered, if anything was."""
+        with self.connect() as client:
+            client.request("GET", f"/{tier}/{what}")
+            time.sleep(0.5)  # a server that reads it later, refuses it or answers it as well
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                with client.getresponse() as response:
+                    text = response.read()
+                    answer = json.loads(text) if response.status == http.HTTPStatus.OK else None
+            except (http.client.HTTPException, OSError):
+                answer = None
+        return self.stop(), answer
+
     def _wait(self) -> None:
         limit = time.monotonic() + support.DEADLINE
         while True:

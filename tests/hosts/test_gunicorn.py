@@ -54,3 +54,19 @@ def test_a_worker_that_was_killed_is_replaced_by_one_that_works(
         support.wait_until(lambda: not living(left), support.SETTLING)
         assert server.crash_and_go_on(tier) != worker
         assert server.stop() == 0
+
+
+def test_a_call_under_way_is_answered_before_the_server_stops(
+    kind: tuple[str, ...], loading: tuple[str, ...], tier: Isolation
+) -> None:
+    with serving(*GUNICORN, *loading, *kind) as server:
+        status, answer = server.stop_during(tier, "brief")
+        assert (status, answer and answer["ended"]) == (0, "0")
+
+
+def test_a_call_that_never_ends_does_not_keep_the_server(
+    kind: tuple[str, ...], loading: tuple[str, ...], tier: Isolation
+) -> None:
+    with serving(*GUNICORN, "--graceful-timeout", "1", *loading, *kind) as server:
+        status, answer = server.stop_during(tier, "endless")
+        assert (status, answer) == (0, None)

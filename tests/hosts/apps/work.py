@@ -16,6 +16,8 @@ libc = aionif.load("libc.so.6", "size_t strlen(const char *); int usleep(unsigne
 WORK: dict[str, Callable[[Callable[..., Awaitable[Any]]], Awaitable[Any]]] = {
     "fine": lambda call: call(libc.strlen, b"fine"),
     "crash": lambda call: call(libc.strlen, libc.ffi.cast("char *", 42)),
+    "brief": lambda call: call(libc.usleep, 1_500_000),
+    "endless": lambda call: call(libc.usleep, 600_000_000),
     "slow": lambda call: call(libc.usleep, 600_000_000, timeout=0.2),
 }
 
