@@ -162,6 +162,8 @@ class Server:
     def stop_during(self, tier: str, what: str) -> tuple[int, dict[str, Any] | None]:
         """Stop it while a call runs; return its status and what was answered, if anything was."""
         with self.connect() as client:
+            client.ask(tier, "fine")  # until its worker has loaded the application
+            members = family(self.process.pid)
             client.request("GET", f"/{tier}/{what}")
             time.sleep(0.5)  # a server that reads it later, refuses it or answers it as well
             self.process.send_signal(signal.SIGTERM)
@@ -171,7 +173,9 @@ class Server:
                     answer = json.loads(text) if response.status == http.HTTPStatus.OK else None
             except (http.client.HTTPException, OSError):
                 answer = None
-        return self.stop(), answer
+        status = self.process.wait(support.DEADLINE)
+        support.wait_until(lambda: not living(members), support.SETTLING)
+        return status, answer
 
     def _wait(self) -> None:
         limit = time.monotonic() + support.DEADLINE
