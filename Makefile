@@ -49,7 +49,7 @@ test-python: $(VENV)/.installed-test $(VENV)/.installed-cmake
 	$(BIN)/python -m pytest $(ARGS)
 
 test-hosts: $(VENV)/.installed-hosts
-	$(BIN)/python -m pytest $(or $(ARGS),tests/hosts)
+	$(BIN)/python -m pytest tests/hosts $(ARGS)
 
 # Three steps, so that an hour's figures are on disk before anything is made of them.
 bench: $(VENV)/.installed-peers $(VENV)/.installed-cmake

@@ -14,7 +14,7 @@ from aionif.futures import NifProcessPoolExecutor
 async def main() -> None:
     """Print what became of each."""
     print("started", getattr(sys, "frozen", False))
-    for what in ("fine", "crash", "fine", "slow", "crash", "fine"):
+    for what in ("fine", "crash", "fine", "slow", "crash", "slow", "fine"):
         print(what, (await work.answer(None, what))["ended"])
     async with aionif.NifExecutor(isolation="process") as executor:
         for function in (work.libc.strlen, len):
