@@ -3,6 +3,7 @@
 #
 #   make demo            install into .venv and run the demonstration
 #   make test            the Python tests, the C tests, and `make fuzz`
+#   make test-hosts      aionif in the servers and tools that programs run in
 #   make lint            ruff, mypy, clang-format
 #   make bench           the benchmarks, into docs/performance.md; ARGS=--quick only tries them
 #   make fuzz            all that reads what workers write, under libFuzzer, for SECONDS=60
@@ -35,7 +36,7 @@ SOURCES := $(shell find pyproject.toml CMakeLists.txt README.md LICENSE aionif c
              -name __pycache__ -prune -o -not -name '.*' -print 2>/dev/null)
 C_FILES = $(shell find csrc tests/c benchmarks/c -name '*.[ch]' -o -name '*.cc')
 
-.PHONY: demo test test-python test-c test-real lint bench fuzz sanitize test-aarch64 clean
+.PHONY: demo test test-python test-hosts test-real test-c lint bench fuzz sanitize test-aarch64 clean
 .PHONY: prerequisites prerequisites-aarch64
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -47,6 +48,9 @@ test: test-python test-c fuzz
 
 test-python: $(VENV)/.installed-test $(VENV)/.installed-cmake
 	$(BIN)/python -m pytest $(ARGS)
+
+test-hosts: $(VENV)/.installed-hosts
+	$(BIN)/python -m pytest tests/hosts $(ARGS)
 
 # Three steps, so that an hour's figures are on disk before anything is made of them.
 bench: $(VENV)/.installed-peers $(VENV)/.installed-cmake
@@ -120,6 +124,10 @@ $(VENV)/.installed-real: $(VENV)/.installed-test
 
 $(VENV)/.installed-peers: $(VENV)/.installed-test
 	$(PIP) install '.[peers]'
+	touch $@
+
+$(VENV)/.installed-hosts: $(VENV)/.installed-test
+	$(PIP) install '.[hosts]'
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.python pyproject.toml
