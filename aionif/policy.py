@@ -10,6 +10,7 @@ from aionif.errors import NifArgumentError
 from aionif.errors.checks import check_choice, check_count, check_seconds, check_span
 from aionif.filters.syscalls import number_of
 from aionif.limits import NO_LIMITS, SEALED_LIMITS, SEALED_RUN_TIMEOUT, NifLimits
+from aionif.log import LEVELS
 from aionif.sandbox import Sandbox
 
 __all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "check_tier")
@@ -79,6 +80,8 @@ class NifPolicy:
         list, dict, set, frozenset, arrays, built-in exceptions. "pickle": as pickles, which can
         run code in this process, so a sandbox holds no longer than nobody hostile runs in its
         workers. "auto": plain from sealed workers, pickles from others.
+    raised_level: at which level an exception of a Python callable is logged: "debug", "info",
+        "warning" or "error".
     breaker: a circuit breaker for each function, in calls on workers. None: none, but in a sandbox
         one that opens where at least half of a function's calls crash, a hundred of them within a
         minute. False: none there either.
@@ -107,6 +110,7 @@ class NifPolicy:
     slow_call: float | None = None
     results: Results = "auto"
     breaker: NifBreaker | Literal[False] | None = None
+    raised_level: Literal["debug", "info", "warning", "error"] = "debug"
     plain_results: InitVar[bool] = False
 
     def __post_init__(self, plain_results: bool) -> None:
@@ -114,6 +118,7 @@ class NifPolicy:
             self._ask_for_plain_results()
         for name in ("on_timeout", "on_cancel"):
             check_choice(name, getattr(self, name), ENDINGS)
+        check_choice("raised_level", self.raised_level, LEVELS)
         check_choice("results", self.results, get_args(Results))
         check_count("stack_size", self.stack_size, _SMALLEST_STACK)
         check_count("guard_size", self.guard_size, _SMALLEST_GUARD)

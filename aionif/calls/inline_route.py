@@ -23,11 +23,15 @@ _DEFAULT_POLICY = NifPolicy()
 
 
 def inline_route(
-    fn: Any, policy: NifPolicy | None, count: Callable[[Plan, NifError], None] | None = None
+    fn: Any,
+    policy: NifPolicy | None,
+    count: Callable[[Plan, NifError], None] | None = None,
+    executor: str = registry.INLINE,
 ) -> Route:
     """Return the route of calls in the caller's thread.
 
     count: of an executor, whose tasks make the calls: told of those that fail.
+    executor: its name, for the log.
     """
     plan = plan_of(fn)
     own = fn.policy if isinstance(fn, NifFunction) else None
@@ -41,7 +45,7 @@ def inline_route(
             problem="can't be kept inline, where calls run in whatever thread makes them",
             remedy="Call it with execute_nif.",
         )
-    route = Route(plan, policy, on_failure=partial(count or _count, plan))
+    route = Route(plan, policy, on_failure=partial(count or _count, plan), executor=executor)
     route.target.watch = count is not None
     return route
 

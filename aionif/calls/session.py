@@ -123,6 +123,7 @@ class NifSession(Caller):
             self._strand,
             packing=packing,
             series=executor._pools.series(pool, plan),  # noqa: SLF001
+            executor=executor._pools.name,  # noqa: SLF001
             resource="session",
             is_closed=self._is_closed,
             on_failure=self._note_failure,

@@ -36,6 +36,7 @@ from aionif.process import zygote
 from aionif.process.packed import Later, Packed, Packing
 from aionif.sealing.seal import refusal as seal_refusal
 from aionif.telemetry.failures import call_failed
+from aionif.telemetry.registry import INLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +87,7 @@ class Route:
 
     __slots__ = (
         "capture",
+        "executor",
         "is_closed",
         "is_plain",
         "lasts",
@@ -116,6 +118,7 @@ class Route:
         packing: Packing | None = None,
         on_failure: Callable[[NifError], None] | None = None,
         series: Any = ffi.NULL,
+        executor: str = INLINE,
     ) -> None:
         self.plan = plan
         self.policy = policy
@@ -126,6 +129,7 @@ class Route:
         self.unpack = None if packing is None else packing.unpack
         self.is_plain = plan.count_words is None and plan.finish is None and self.unpack is None
         self.rejects_when_full = rejects_when_full
+        self.executor = executor  # its name, for the log
         self.resource = resource  # what it is that may be closed
         self.is_closed = is_closed
         self.on_failure = on_failure  # told of each call that failed, or was refused
@@ -234,7 +238,7 @@ async def submit_in_line(
         await port.stand_in_line(route.pool, attempt)
         return result
     error = _unfinished(route, lib.AIONIF_EVENT_QUEUE_TIMEOUT, timeout)
-    call_failed(error)
+    call_failed(error, route.executor)
     raise error
 
 
@@ -245,7 +249,7 @@ def result_of(route: Route, port: Port, call: int, kind: int, timeout: float | N
     if kind == lib.AIONIF_EVENT_FAILED:
         raise failure_of(call, route, timeout)
     error = _unfinished(route, kind, timeout)
-    call_failed(error)
+    call_failed(error, route.executor)
     raise error
 
 
@@ -285,7 +289,7 @@ def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
         error.remedy = "Call it once, or preload what it needs, before its workers are sealed."
     if route.on_failure is not None:
         route.on_failure(error)
-    call_failed(error, duration)
+    call_failed(error, route.executor, duration)
     if route.permit is not None and isinstance(error, _CRASHES):
         route.permit.crashed()
     return error
@@ -347,6 +351,7 @@ def refusal(route: Route, slot: Any, outcome: int, timeout: float | None) -> Nif
         return closed
     if route.target.series:
         lib.aionif_series_reject(route.target.series)
+    cause = "full" if outcome == _FULL else "lost threads" if outcome == _REFUSED else "memory"
     if outcome == _FULL:
         lib.aionif_pool_reject(route.pool)
         error = NifRejected(**where(route))
@@ -364,7 +369,7 @@ def refusal(route: Route, slot: Any, outcome: int, timeout: float | None) -> Nif
         )
     if route.on_failure is not None:
         route.on_failure(error)
-    call_failed(error)
+    call_failed(error, route.executor, cause=cause)
     return error
 
 

@@ -48,10 +48,12 @@ class NifLimitExceeded(NifError):
 
     limit: which limit, in the policy's own word, such as "memory".
     allowed: its value, in the policy's unit.
+    used: how much it was when that was seen, in the same unit; None where it is not known.
     """
 
     limit: str
     allowed: float | None = None
+    used: float | None = None
 
     def _what(self) -> str:
         allowed = "" if self.allowed is None else f" of {self.allowed:.12g}"

@@ -89,7 +89,7 @@ void aionif__zygote_lose(struct aionif__zygote *zygote) {
     lose_workers_of(zygote);
     if (!zygote->replaced) {
         aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, zygote->stillborn, (int)zygote->number, NULL,
-                           "");
+                           "", "");
     }
 }
 
@@ -172,7 +172,7 @@ int aionif_zygote_use(uint32_t number, int socket, int64_t within_ns) {
 /* It starts no more workers; another one is to be ready for those to come. */
 static void give_up(struct aionif__zygote *zygote) {
     zygote->spent = true;
-    aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)zygote->number, NULL, "");
+    aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)zygote->number, NULL, "", "");
 }
 
 bool aionif__zygote_order(struct aionif__process *process, uint32_t number, bool fresh,
