@@ -17,10 +17,12 @@ from aionif.calls.process_routes import make_setup
 from aionif.calls.routing import Router
 from aionif.calls.session import NifSession
 from aionif.calls.strands import forget_strands
+from aionif.calls.timeouts import checked_timeout
 from aionif.core.native import ffi, lib
 from aionif.core.taints import taints_now
 from aionif.errors import NifArgumentError, NifClosed
 from aionif.errors.checks import check_choice, check_count, check_names, check_seconds
+from aionif.errors.defaults import DEFAULT
 from aionif.loops import current
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
@@ -59,6 +61,7 @@ class NifExecutor(Router):
         the worker is lost; after several such starts in a row, calls get NifRejected.
     preload: for worker processes: names of modules that each imports at its start.
     max_calls_per_worker: a worker process is replaced after so many calls.
+    timeout: seconds, waiting in the queue included, for calls for which nothing nearer says any.
 
     Use it as an async context manager, from any number of event loops.
 
@@ -81,6 +84,7 @@ class NifExecutor(Router):
         initargs: tuple[Any, ...] = (),
         preload: tuple[str, ...] = (),
         max_calls_per_worker: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         super().__init__()
         check_choice("isolation", isolation, ("thread", "inline", "process", "auto"))
@@ -98,6 +102,7 @@ class NifExecutor(Router):
         if max_calls_per_worker is not None:
             check_count("max_calls_per_worker", max_calls_per_worker, 1)
         self._setup = make_setup(initializer, initargs, preload, max_calls_per_worker)
+        self._timeout = checked_timeout(timeout, policy)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
         check_tier(self._policy, isolation)
         if not self._runs_python:
@@ -364,7 +369,7 @@ def _default_executor() -> NifExecutor:
 def execute_nif(
     fn: Any,
     *args: Any,
-    timeout: float | None = None,
+    timeout: float | None = DEFAULT,
     policy: NifPolicy | None = None,
     executor: NifExecutor | None = None,
 ) -> Coroutine[Any, Any, Any]:
@@ -389,6 +394,6 @@ def execute_nif(
             problem="is no open executor",
             remedy="Write `async with NifExecutor(...) as executor:` and pass that.",
         )
-    if timeout is None and policy is None:
+    if timeout is DEFAULT and policy is None:
         return executor.execute_nif(fn, *args)  # keywords would cost a dict
     return executor.execute_nif(fn, *args, timeout=timeout, policy=policy)

@@ -71,7 +71,9 @@ class NifPolicy:
         two holds.
     sandbox: what worker processes may do. Only with isolation="process" or "auto", which then runs
         its functions in processes from the start. `deny_syscalls` adds to what it denies.
-    run_timeout: seconds that a call may run which was given no timeout of its own; its wait in the
+    timeout: seconds, waiting in the queue included, for calls that are given no timeout. None: that
+        of the library or the executor, if it has one; math.inf: no limit.
+    run_timeout: seconds that a call may run for which no timeout holds; its wait in the
         queue does not count, and one that was given a timeout has that alone. None: 60 s in a
         sandbox, else no limit; math.inf: no limit there either. Not for inline calls.
     slow_call: a call that runs longer than so many seconds is logged when it ends; None: none is.
@@ -106,6 +108,7 @@ class NifPolicy:
     wake: float = 60e-6
     limits: NifLimits = NO_LIMITS
     sandbox: Sandbox | None = None
+    timeout: float | None = None
     run_timeout: float | None = None
     slow_call: float | None = None
     results: Results = "auto"
@@ -129,6 +132,8 @@ class NifPolicy:
         check_seconds("wake", self.wake)
         if self.slow_call is not None:
             check_seconds("slow_call", self.slow_call)
+        if self.timeout is not None:
+            check_span("timeout", self.timeout)
         if self.run_timeout is not None:
             check_span("run_timeout", self.run_timeout)
         if not isinstance(self.limits, NifLimits):

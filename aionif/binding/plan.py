@@ -105,15 +105,16 @@ class Plan:
 class NifFunction:
     """A native function of a library: await it, or pass it to `execute_nif` and `call_nif`.
 
-    policy: its library's; None: the executor's.
+    policy, timeout: its library's; None: the executor's.
     """
 
-    __slots__ = ("__weakref__", "name", "plan", "policy")
+    __slots__ = ("__weakref__", "name", "plan", "policy", "timeout")
 
-    def __init__(self, plan: Plan, policy: Any = None) -> None:
+    def __init__(self, plan: Plan, policy: Any = None, timeout: float | None = None) -> None:
         self.name = plan.name
         self.plan = plan
         self.policy = policy
+        self.timeout = timeout
 
     def __repr__(self) -> str:
         return f"<native function {self.name} of {self.plan.library or 'an unnamed library'}>"

@@ -72,7 +72,7 @@ def error_of(
         return NifCrash(report=lost, **where), None
     duration = failure.run_ns / 1e9 or None
     if failure.timed_out or failure.kind == lib.AIONIF_ABORTED:
-        return NifTimeout(timeout=timeout or 0.0, phase="run", **where), duration
+        return NifTimeout(timeout=float(timeout or 0.0), phase="run", **where), duration
     if failure.limit:
         return NifLimitExceeded(
             limit=_LIMITS[failure.limit], used=_used(failure), **where

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from aionif.binding.plan import NifFunction
 from aionif.calls.submit import Route, plan_of
+from aionif.calls.timeouts import timeouts_for
 from aionif.errors import NifArgumentError
+from aionif.errors.defaults import nearest
 from aionif.policy import NifPolicy, check_policy, check_tier
 from aionif.telemetry import registry
 
@@ -46,6 +48,7 @@ def inline_route(
             remedy="Call it with execute_nif.",
         )
     route = Route(plan, policy, on_failure=partial(count or _count, plan), executor=executor)
+    route.timeout = nearest(*timeouts_for(fn, policy))
     route.target.watch = count is not None
     return route
 

@@ -29,6 +29,7 @@ from aionif.errors import (
     NifWorkerLost,
 )
 from aionif.errors.checks import check_seconds
+from aionif.errors.defaults import DefaultTimeout
 from aionif.loops.port import Port, function_names
 from aionif.memory.arena import in_line
 from aionif.policy import ENDINGS, NifPolicy
@@ -101,6 +102,7 @@ class Route:
         "resource",
         "target",
         "tier",
+        "timeout",
         "unpack",
         "waits_on_cancel",
     )
@@ -134,6 +136,7 @@ class Route:
         self.is_closed = is_closed
         self.on_failure = on_failure  # told of each call that failed, or was refused
         self.permit: Permit | None = None  # of a breaker, which is told how calls end
+        self.timeout: DefaultTimeout | None = None  # of calls that are given none
         self.lasts = True  # for calls to come, too
         self.waits_on_cancel = policy.on_cancel == "wait"
         self.target = _target_of(plan, policy, pool, strand, series)
@@ -283,6 +286,8 @@ def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
     error, duration = error_of(call, route.plan, route.tier, timeout)
     if isinstance(error, NifTimeout) and timeout is None:
         error.timeout, error.is_default = _run_timeout(route), True
+    elif isinstance(error, NifTimeout) and isinstance(timeout, DefaultTimeout):
+        error.is_default, error.setting = True, timeout.setting
     if isinstance(error, NifLimitExceeded):
         error.allowed = getattr(route.policy.limits, error.limit)
     if isinstance(error, NifArgumentError) and route.policy.sandbox is not None:
@@ -296,11 +301,15 @@ def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
 
 
 def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
+    setting = timeout.setting if isinstance(timeout, DefaultTimeout) else None
+    late: dict[str, Any] = {**where(route), "setting": setting}
     if kind == lib.AIONIF_EVENT_QUEUE_TIMEOUT:
-        return NifTimeout(timeout=timeout or 0.0, phase="queue", **where(route))
+        allowed = float(timeout or 0.0)
+        return NifTimeout(timeout=allowed, phase="queue", is_default=setting is not None, **late)
     if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
-        allowed = _run_timeout(route) if timeout is None else timeout
-        return NifTimeout(timeout=allowed, is_default=timeout is None, **where(route))
+        allowed = _run_timeout(route) if timeout is None else float(timeout)
+        is_default = timeout is None or setting is not None
+        return NifTimeout(timeout=allowed, is_default=is_default, **late)
     if kind == lib.AIONIF_EVENT_UNSERVED:
         return _unserved(route)
     return NifClosed(resource=route.resource, **where(route))

@@ -19,12 +19,14 @@ class NifTimeout(NifError, TimeoutError):
 
     timeout: what was allowed, in seconds.
     phase: "queue" if the call had not started and never will, "run" if it was running.
-    is_default: the call was given no timeout; this is `run_timeout` of its policy.
+    is_default: the call was given no timeout, so the one of `setting` held.
+    setting: what that is, such as "NifExecutor(timeout=...)"; None for the policy's `run_timeout`.
     """
 
     timeout: float
     phase: Literal["queue", "run"] = "run"
     is_default: bool = False
+    setting: str | None = None
 
     def _what(self) -> str:
         if self.phase == "queue":
@@ -32,6 +34,11 @@ class NifTimeout(NifError, TimeoutError):
         return f"the call did not return within {self.timeout:g} s"
 
     def _remedy(self) -> str:
+        if self.setting is not None:
+            return (
+                f"It was given no timeout, so that of {self.setting} held: pass timeout=..., or "
+                "change it there; timeout=None is no limit."
+            )
         if self.phase == "queue":
             return "Raise timeout or max_workers, or make fewer calls at once."
         if self.is_default:

@@ -1,4 +1,4 @@
-"""Failures can be seen: exceptions of Python callables, limits, shed load; each names its executor."""
+"""What fails can be seen: exceptions of callables, limits, shed load; each with its executor."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_by_default_an_exception_is_of_the_level_debug(run: Any, events: list[Ev
 
 
 def test_other_levels_are_refused() -> None:
-    with pytest.raises(NifArgumentError, match="'raised_level'.*'loud'(.|\n)*'warning'"):
+    with pytest.raises(NifArgumentError, match=r"'raised_level'.*'loud'(.|\n)*'warning'"):
         NifPolicy(raised_level="loud")  # type: ignore[arg-type]
 
 
