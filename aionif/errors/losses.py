@@ -35,10 +35,13 @@ class NifTimeout(NifError, TimeoutError):
 
     def _remedy(self) -> str:
         if self.setting is not None:
-            return (
+            remedy = (
                 f"It was given no timeout, so that of {self.setting} held: pass timeout=..., or "
                 "change it there; timeout=None is no limit."
             )
+            if self.phase == "queue":
+                remedy += " Or raise max_workers, or make fewer calls at once."
+            return remedy
         if self.phase == "queue":
             return "Raise timeout or max_workers, or make fewer calls at once."
         if self.is_default:

@@ -256,7 +256,8 @@ MESSAGES = {
     ),
     "NifTimeout": (
         "no worker was free within 0.5 s; the call was not started\n"
-        "Raise timeout or max_workers, or make fewer calls at once."
+        "It was given no timeout, so that of a policy held: pass timeout=..., or change it there; "
+        "timeout=None is no limit. Or raise max_workers, or make fewer calls at once."
     ),
     "NifLimitExceeded": (
         "the call exceeded its memory limit of 65536\n"
