@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aionif.errors import NifArgumentError
+from aionif.errors.defaults import DEFAULT
 from aionif.executor import NifExecutor
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
@@ -47,7 +48,7 @@ def _default_executor() -> NifExecutor:
 def execute_nif(
     fn: NifFunction,
     *args: Any,
-    timeout: float | None = None,
+    timeout: float | None = DEFAULT,
     policy: NifPolicy | None = None,
     executor: NifExecutor | None = None,
 ) -> Coroutine[Any, Any, Any]: ...
@@ -57,7 +58,7 @@ def execute_nif(
 def execute_nif(
     fn: Callable[..., _Result],
     *args: Any,
-    timeout: float | None = None,
+    timeout: float | None = DEFAULT,
     policy: NifPolicy | None = None,
     executor: NifExecutor | None = None,
 ) -> Coroutine[Any, Any, _Result]: ...
@@ -66,7 +67,7 @@ def execute_nif(
 def execute_nif(
     fn: Any,
     *args: Any,
-    timeout: float | None = None,
+    timeout: float | None = DEFAULT,
     policy: NifPolicy | None = None,
     executor: NifExecutor | None = None,
 ) -> Coroutine[Any, Any, Any]:
@@ -91,6 +92,6 @@ def execute_nif(
             problem="is no open executor",
             remedy="Write `async with NifExecutor(...) as executor:` and pass that.",
         )
-    if timeout is None and policy is None:
+    if timeout is DEFAULT and policy is None:
         return executor.execute_nif(fn, *args)  # keywords would cost a dict
     return executor.execute_nif(fn, *args, timeout=timeout, policy=policy)

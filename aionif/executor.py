@@ -15,6 +15,7 @@ from aionif.calls.process_routes import make_setup
 from aionif.calls.routing import Router
 from aionif.calls.session import NifSession
 from aionif.calls.strands import forget_strands
+from aionif.calls.timeouts import checked_timeout
 from aionif.core.native import ffi, lib
 from aionif.core.taints import taints_now
 from aionif.errors import NifArgumentError, NifClosed
@@ -58,6 +59,7 @@ class NifExecutor(Router):
         the worker is lost; after several such starts in a row, calls get NifRejected.
     preload: for worker processes: names of modules that each imports at its start.
     max_calls_per_worker: a worker process is replaced after so many calls.
+    timeout: seconds, waiting in the queue included, for calls for which nothing nearer says any.
 
     Use it as an async context manager, from any number of event loops.
 
@@ -80,6 +82,7 @@ class NifExecutor(Router):
         initargs: tuple[Any, ...] = (),
         preload: tuple[str, ...] = (),
         max_calls_per_worker: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         super().__init__()
         check_choice("isolation", isolation, ("thread", "inline", "process", "auto"))
@@ -97,6 +100,7 @@ class NifExecutor(Router):
         if max_calls_per_worker is not None:
             check_count("max_calls_per_worker", max_calls_per_worker, 1)
         self._setup = make_setup(initializer, initargs, preload, max_calls_per_worker)
+        self._timeout = checked_timeout(timeout, policy)
         self._policy = _with_stack(policy or _DEFAULT_POLICY, stack_size)
         check_tier(self._policy, isolation)
         if not self._runs_python:

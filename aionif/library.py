@@ -18,6 +18,8 @@ from aionif.core.native import lib
 from aionif.crash.elf import exported_names
 from aionif.default import execute_nif
 from aionif.errors import NifArgumentError
+from aionif.errors.checks import check_span
+from aionif.errors.defaults import DEFAULT
 from aionif.policy import NifPolicy, check_policy
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class LibraryFunction(NifFunction):
     __doc__ = Documentation(__doc__)
 
     def __call__(
-        self, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
+        self, *args: Any, timeout: float | None = DEFAULT, policy: NifPolicy | None = None
     ) -> Coroutine[Any, Any, Any]:
         return execute_nif(self, *args, timeout=timeout, policy=policy)
 
@@ -43,13 +45,21 @@ class NifLibrary:
     """A loaded library; its functions are attributes, made when they are first asked for.
 
     ffi: the cffi FFI of the declarations, for `ffi.new`, `ffi.cast` and `ffi.NULL`.
-    path: as it was given. policy: for calls of its functions; None for the executor's.
+    path: as it was given. policy, timeout: for calls of its functions; None for the executor's.
     """
 
-    def __init__(self, ffi: cffi.FFI, handle: Any, path: str, policy: NifPolicy | None) -> None:
+    def __init__(
+        self,
+        ffi: cffi.FFI,
+        handle: Any,
+        path: str,
+        policy: NifPolicy | None,
+        timeout: float | None = None,
+    ) -> None:
         self.ffi = ffi
         self.path = path
         self.policy = policy
+        self.timeout = timeout
         self._handle = handle
 
     def __repr__(self) -> str:
@@ -73,7 +83,8 @@ class NifLibrary:
             return value
         declared = _declared_as(self.ffi, name)
         plan = self._plan(name, ctype, value, declared)
-        function = LibraryFunction(plan, self.policy, _declaration(name, declared))
+        text = _declaration(name, declared)
+        function = LibraryFunction(plan, self.policy, self.timeout, text)
         setattr(self, name, function)
         return function
 
@@ -139,17 +150,22 @@ def load(
     *,
     policy: NifPolicy | None = None,
     thread_safe: bool | None = None,
+    timeout: float | None = None,
 ) -> NifLibrary:
     """Load a shared library and return it with the functions that `cdef` declares.
 
     path: as for dlopen: a file, or a name such as "libz.so.1"; None for the program itself.
     cdef: declarations in C, as cffi reads them.
     policy: for calls of its functions. thread_safe: shorthand for a policy with that setting.
+    timeout: seconds, waiting in the queue included, for calls that are given no timeout. None: that
+        of the policy or the executor, if it has one; math.inf: no limit.
 
     Raises:
         NifArgumentError: the library can't be loaded, or the cdef does not parse.
     """
     check_policy(policy)
+    if timeout is not None:
+        check_span("timeout", timeout)
     if thread_safe is not None:
         policy = _declared(policy, thread_safe=thread_safe)
     ffi = cffi.FFI()
@@ -162,7 +178,7 @@ def load(
     except OSError as problem:
         raise _cannot_load(name, problem) from problem
     lib.aionif_refresh()
-    return NifLibrary(ffi, handle, name or "the program", policy)
+    return NifLibrary(ffi, handle, name or "the program", policy, timeout)
 
 
 def _declared(policy: NifPolicy | None, *, thread_safe: bool) -> NifPolicy:

@@ -22,7 +22,9 @@ from weakref import WeakSet
 
 from aionif.system.escape import printable
 
-__all__ = ("attach", "detach", "warn")
+__all__ = ("LEVELS", "attach", "debug", "detach", "tell", "warn")
+
+LEVELS = ("debug", "info", "warning", "error")
 
 Handler = Callable[[str, dict[str, Any]], object]
 
@@ -49,19 +51,25 @@ def detach(handler: Handler) -> None:
 
 def warn(event: str, **fields: Any) -> None:
     """Log one event as a warning. Whatever handlers do, this does not raise."""
+    tell("warning", event, fields)
+
+
+def debug(event: str, **fields: Any) -> None:
+    """Log what only those want to know who look for it; handlers that were attached do not."""
+    tell("debug", event, fields)
+
+
+def tell(level: str, event: str, fields: dict[str, Any]) -> None:
+    """Log one event at one of LEVELS. Attached handlers get all but those of "debug"."""
     fields = _printable(fields)
-    for handler in tuple(_handlers):  # one that raises leaves
+    for handler in tuple(_handlers) if level != "debug" else ():  # one that raises leaves
         try:
             handler(event, fields)
         except Exception as error:  # noqa: BLE001 - it is somebody else's
             detach(handler)
             _report(handler, error)
-    _log(logging.WARNING, event, fields)
-
-
-def debug(event: str, **fields: Any) -> None:
-    """Log what only those want to know who look for it; handlers that were attached do not."""
-    _log(logging.DEBUG, event, _printable(fields))
+    if not _to_structlog(level, event, fields):
+        _to_standard(getattr(logging, level.upper()), event, fields)
 
 
 def _printable(fields: dict[str, Any]) -> dict[str, Any]:
@@ -70,12 +78,7 @@ def _printable(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _log(level: int, event: str, fields: dict[str, Any]) -> None:
-    if not _to_structlog(level, event, fields) and _standard.isEnabledFor(level):
-        _to_standard(level, event, fields)
-
-
-def _to_structlog(level: int, event: str, fields: dict[str, Any]) -> bool:
+def _to_structlog(level: str, event: str, fields: dict[str, Any]) -> bool:
     """Return whether structlog has taken it."""
     global _structlog_raised_under  # noqa: PLW0603 - one per process, as structlog's configuration
     # Not imported here, as that takes as long as all of aionif: who has configured it has done so.
@@ -87,8 +90,7 @@ def _to_structlog(level: int, event: str, fields: dict[str, Any]) -> bool:
     if processors is _structlog_raised_under:
         return False
     try:
-        logger = structlog.get_logger("aionif")
-        (logger.debug if level == logging.DEBUG else logger.warning)(event, **fields)
+        getattr(structlog.get_logger("aionif"), level)(event, **fields)
     except Exception as error:  # noqa: BLE001 - it is somebody else's
         _structlog_raised_under = processors
         _report("structlog's processors", error)
@@ -97,6 +99,8 @@ def _to_structlog(level: int, event: str, fields: dict[str, Any]) -> bool:
 
 
 def _to_standard(level: int, event: str, fields: dict[str, Any]) -> None:
+    if not _standard.isEnabledFor(level):
+        return
     text = " ".join(f"{key}={value!r}" for key, value in fields.items() if value is not None)
     record = _standard.makeRecord(
         _standard.name, level, __file__, 0, "%s %s", (event, text), None,

@@ -10,6 +10,7 @@ from aionif.errors import NifArgumentError
 from aionif.errors.checks import check_choice, check_count, check_seconds, check_span
 from aionif.filters.syscalls import number_of
 from aionif.limits import NO_LIMITS, SEALED_LIMITS, SEALED_RUN_TIMEOUT, NifLimits
+from aionif.log import LEVELS
 from aionif.sandbox import Sandbox
 
 __all__ = ("EndingPolicy", "Isolation", "NifPolicy", "check_policy", "check_tier")
@@ -78,7 +79,9 @@ class NifPolicy:
         two holds.
     sandbox: what worker processes may do. Only with isolation="process" or "auto", which then runs
         its functions in processes from the start. `deny_syscalls` adds to what it denies.
-    run_timeout: seconds that a call may run which was given no timeout of its own; its wait in the
+    timeout: seconds, waiting in the queue included, for calls that are given no timeout. None: that
+        of the library or the executor, if it has one; math.inf: no limit.
+    run_timeout: seconds that a call may run for which no timeout holds; its wait in the
         queue does not count, and one that was given a timeout has that alone. None: 60 s in a
         sandbox, else no limit; math.inf: no limit there either. Not for inline calls.
     slow_call: a call that runs longer than so many seconds is logged when it ends; None: none is.
@@ -87,6 +90,8 @@ class NifPolicy:
         list, dict, set, frozenset, arrays, built-in exceptions. "pickle": as pickles, which can
         run code in this process, so a sandbox holds no longer than nobody hostile runs in its
         workers. "auto": plain from sealed workers, pickles from others.
+    raised_level: at which level an exception of a Python callable is logged: "debug", "info",
+        "warning" or "error".
     breaker: a circuit breaker for each function, in calls on workers. None: none, but in a sandbox
         one that opens where at least half of a function's calls crash, a hundred of them within a
         minute. False: none there either.
@@ -113,10 +118,12 @@ class NifPolicy:
     wake: float = 60e-6
     limits: NifLimits = NO_LIMITS
     sandbox: Sandbox | None = None
+    timeout: float | None = None
     run_timeout: float | None = None
     slow_call: float | None = None
     results: Results = "auto"
     breaker: NifBreaker | Literal[False] | None = None
+    raised_level: Literal["debug", "info", "warning", "error"] = "debug"
     plain_results: InitVar[bool] = False
 
     def __post_init__(self, plain_results: bool) -> None:
@@ -124,6 +131,7 @@ class NifPolicy:
             self._ask_for_plain_results()
         for name in ("on_timeout", "on_cancel"):
             check_choice(name, getattr(self, name), ENDINGS)
+        check_choice("raised_level", self.raised_level, LEVELS)
         check_choice("results", self.results, get_args(Results))
         check_choice("stack", self.stack, get_args(Stack))
         check_choice("handlers", self.handlers, get_args(Handlers))
@@ -143,6 +151,8 @@ class NifPolicy:
         check_seconds("wake", self.wake)
         if self.slow_call is not None:
             check_seconds("slow_call", self.slow_call)
+        if self.timeout is not None:
+            check_span("timeout", self.timeout)
         if self.run_timeout is not None:
             check_span("run_timeout", self.run_timeout)
         if not isinstance(self.limits, NifLimits):

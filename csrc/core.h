@@ -19,6 +19,7 @@ enum aionif_limits {
     AIONIF_TEXT = 256,
     AIONIF_SYSCALLS = 32,
     AIONIF_PATH = 4096,
+    AIONIF_NAME = 64,
     AIONIF_BUILD_ID = 32,
     AIONIF_MODULES = 12,  /* named in one failure of a process */
     AIONIF_STDERR = 4096, /* bytes kept of what a worker process wrote there last */
@@ -175,7 +176,7 @@ struct aionif_failure {
     int32_t displaced; /* another handler ran first: address and code are lost */
     int32_t thread;
     int32_t timed_out;
-    int32_t limit;        /* enum aionif_limit: what was exceeded */
+    int32_t limit;        /* enum aionif_limit: what was exceeded, `limit_used` if that is known */
     int32_t process;      /* id of the worker process */
     int32_t error_number; /* errno when the signal came */
     uint64_t address;
@@ -184,7 +185,8 @@ struct aionif_failure {
     uint64_t exact;                 /* bit i: frames[i] is a pc, not a return address */
     uint64_t stack_used;
     uint64_t stack_size;
-    int64_t queue_ns; /* from submission to start */
+    uint64_t limit_used; /* bytes, or nanoseconds of CPU time; 0: not known */
+    int64_t queue_ns;    /* from submission to start */
     int64_t run_ns;
     char type_name[AIONIF_TEXT]; /* of a C++ exception */
     char reason[AIONIF_TEXT];    /* panic text, or what libc said before it aborted */
@@ -203,6 +205,7 @@ struct aionif_core_event {
     int32_t detail;
     int32_t thread;
     uint64_t function;
+    char executor[AIONIF_NAME]; /* its name; empty: of none */
     char text[AIONIF_TEXT];
 };
 
@@ -221,7 +224,7 @@ struct aionif_pool_settings {
     uint32_t own_stack;     /* calls run on the stack that their thread was started with */
     uint32_t denied_count;
     int32_t denied[AIONIF_SYSCALLS]; /* system call numbers */
-    char name[12];
+    char name[AIONIF_NAME];          /* of its executor, cut where it is longer */
     /* Of the process tier. */
     uint32_t is_process;
     uint32_t zygote;       /* number of the one that starts its workers */

@@ -20,7 +20,8 @@ enum aionif_fate {
     AIONIF_FATE_CANCELLED = 6,
     AIONIF_FATE_DROPPED = 7,  /* its pool was closed, or found no worker */
     AIONIF_FATE_REJECTED = 8, /* never accepted */
-    AIONIF_FATES = 9,
+    AIONIF_FATE_RAISED = 9,   /* it came back, with an exception of a Python callable */
+    AIONIF_FATES = 10,
 };
 
 /* Why a worker had to be replaced. */
@@ -39,6 +40,7 @@ enum aionif_restart {
 struct aionif_statistics {
     uint64_t submitted;
     uint64_t returned;
+    uint64_t raised;
     uint64_t failed;
     uint64_t timed_out;
     uint64_t cancelled;

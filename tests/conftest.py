@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,3 +142,5 @@ def _failures_are_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures of one test are not counted towards the limit of the next one's log."""
     told = Throttle(lambda event, fields: log.warn(event, **fields))
     monkeypatch.setattr(failures, "_throttle", told)
+    anew = {level: Throttle(partial(log.tell, level)) for level in log.LEVELS}
+    monkeypatch.setattr(failures, "_of_raised", anew)

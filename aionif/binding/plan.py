@@ -121,19 +121,26 @@ class Documentation:
 class NifFunction:
     """A native function of a library: await it, or pass it to `execute_nif` and `call_nif`.
 
-    policy: its library's; None: the executor's. declaration: in C, where that is known; else its
-    name.
+    policy, timeout: its library's; None: the executor's. declaration: in C, where that is known;
+    else its name.
     """
 
-    __slots__ = ("__weakref__", "declaration", "name", "plan", "policy")
+    __slots__ = ("__weakref__", "declaration", "name", "plan", "policy", "timeout")
 
     __doc__ = Documentation(__doc__)
 
-    def __init__(self, plan: Plan, policy: Any = None, declaration: str = "") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        policy: Any = None,
+        timeout: float | None = None,
+        declaration: str = "",
+    ) -> None:
         self.declaration = declaration or plan.name
         self.name = plan.name
         self.plan = plan
         self.policy = policy
+        self.timeout = timeout
 
     @property
     def __name__(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aionif.calls.submit import where
 from aionif.core.native import lib
 from aionif.errors import NifRejected
+from aionif.telemetry.failures import call_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +53,11 @@ def _refusal(route: Route, breaker: Breaker) -> NifRejected:
     now = breaker.statistics()
     crashes = f"{now.crashes} crash" + ("es" if now.crashes != 1 else "")
     wait = f"for another {now.seconds_left:.1f} s" if now.seconds_left else "while one probes it"
-    return NifRejected(  # not logged: that the breaker has opened was, once for all of these
+    error = NifRejected(
         reason=f"its breaker is open after {crashes}; no call is made {wait}",
         remedy="Repeat it then, or do without; NifExecutor.reset_breaker() closes it at once.",
         retry_after=now.seconds_left or None,
         **where(route),
     )
+    call_failed(error, route.executor, cause=f"breaker of {breaker.key}")
+    return error

@@ -94,14 +94,16 @@ class Permit:
 class Breaker:
     """The breaker of one function. Used from any thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it watches, whom it asks, whom it tells
         self,
         settings: NifBreaker,
         plan: Plan,
         key: Key,
         on_change: Callable[[Plan], None],
         count_ended: Callable[[Key], Counts] | None = None,
+        executor: str | None = None,
     ) -> None:
+        self._executor = executor
         self.settings = settings
         self._hold = settings.hold_seconds
         self._count_ended = count_ended if settings.min_share else None
@@ -210,14 +212,15 @@ class Breaker:
             )
 
     def _log(self, event: str, **fields: Any) -> None:
-        plan = self._plan
-        warn(event, function=plan.name, library=plan.library, crashes=self._crashes, **fields)
+        where = {"function": self._plan.name, "library": self._plan.library}
+        warn(event, **where, executor=self._executor, crashes=self._crashes, **fields)
 
 
 class Breakers:
     """The breakers of one executor: one for each function and setting."""
 
-    def __init__(self) -> None:
+    def __init__(self, executor: str | None = None) -> None:
+        self._executor = executor
         self._breakers: dict[tuple[object, NifBreaker], Breaker] = {}
         self._is_over = False
 
@@ -232,7 +235,7 @@ class Breakers:
         """Return the breaker of a function; key: what it is counted under, by `count_ended` too."""
         breaker = self._breakers.get((plan.identity, settings))
         if breaker is None:  # of two threads that come here at once, both get what the first made
-            new = Breaker(settings, plan, key, on_change, count_ended)
+            new = Breaker(settings, plan, key, on_change, count_ended, self._executor)
             breaker = self._breakers.setdefault((plan.identity, settings), new)
         return breaker
 

@@ -20,9 +20,11 @@ from aionif.calls.submit import (
     result_of,
     submit_in_line,
 )
+from aionif.calls.timeouts import timeouts_for
 from aionif.core.native import ffi, lib
 from aionif.errors import NifArgumentError, NifRejected
 from aionif.errors.checks import check_function
+from aionif.errors.defaults import DEFAULT, DefaultTimeout, nearest
 from aionif.loops.current import current_port
 from aionif.loops.port import Port, local
 from aionif.policy import check_policy
@@ -49,6 +51,9 @@ _UNTAKEN = (lib.AIONIF_FULL, lib.AIONIF_MISUSED)
 class Caller:
     """What executors and sessions share: routes of functions, and the call itself."""
 
+    _policy: NifPolicy
+    _timeout: float | None
+
     def __init__(self) -> None:
         self._routes: dict[Any, Route] = {}
         self._ports: set[Port] = set()
@@ -59,7 +64,7 @@ class Caller:
         self,
         fn: NifFunction,
         *args: Any,
-        timeout: float | None = None,
+        timeout: float | None = DEFAULT,
         policy: NifPolicy | None = None,
     ) -> Any: ...
 
@@ -68,18 +73,19 @@ class Caller:
         self,
         fn: Callable[..., _Result],
         *args: Any,
-        timeout: float | None = None,
+        timeout: float | None = DEFAULT,
         policy: NifPolicy | None = None,
     ) -> _Result: ...
 
     async def execute_nif(  # noqa: C901, PLR0912, PLR0915 - the hot path: each step inlined pays
-        self, fn: Any, *args: Any, timeout: float | None = None, policy: NifPolicy | None = None
+        self, fn: Any, *args: Any, timeout: float | None = DEFAULT, policy: NifPolicy | None = None
     ) -> Any:
         """Call the native function `fn` with `args` on a worker and return its result.
 
         fn: a function of `aionif.load()`, of cffi (either mode) or of ctypes.
-        timeout: seconds from now, waiting in the queue included. None: no limit but the policy's
-            `run_timeout`, which a sandbox sets to 60 s; math.inf: no limit.
+        timeout: seconds from now, waiting in the queue included. Left out: the one that was set for
+            such calls, in the call's policy, else the library, else the executor. None: no limit
+            but the policy's `run_timeout`, which a sandbox sets to 60 s; math.inf: no limit.
         policy: for this call alone, in place of the library's or the executor's.
 
         Raises:
@@ -107,6 +113,8 @@ class Caller:
                 raise
             if route.plan.complete is not None:  # of ctypes, whose functions always come here
                 args = completed(route, args)
+        if timeout is DEFAULT:
+            timeout = route.timeout
         try:
             if port not in self._ports:
                 self._join(port)
@@ -168,14 +176,24 @@ class Caller:
                 raise
             return self._find_python_route(fn, policy)
         own = fn.policy if isinstance(fn, NifFunction) else None
-        key: Any = (plan, policy)
+        key: Any = (plan, policy, getattr(fn, "timeout", None))
         route = self._routes.get(key)
         if route is None:
             route = self._make_route(fn, policy or own)
+            route.timeout = self._default_timeout(fn, policy)
             self._keep(key, route)
         if isinstance(fn, NifFunction) and policy is None:
             self._keep(fn, route)  # its plan and policy never change
         return route
+
+    def _default_timeout(self, fn: Any, policy: NifPolicy | None) -> DefaultTimeout | None:
+        if policy is self._policy and not isinstance(fn, NifFunction):
+            policy = None  # as futures have it: their executor's, said once more
+        return nearest(
+            *timeouts_for(fn, policy),
+            ("the executor's policy", self._policy.timeout),
+            ("NifExecutor(timeout=...)", self._timeout),
+        )
 
     def _keep(self, key: Any, route: Route) -> None:
         """Have further calls take a route, too, if they may."""
@@ -193,6 +211,7 @@ class Caller:
 
     def _find_python_route(self, fn: Any, policy: NifPolicy | None) -> Route:
         route = self._make_route(fn, policy)
+        route.timeout = self._default_timeout(fn, policy)
         if policy is None:
             if len(self._routes) >= _MOST_ROUTES:  # bound methods are made anew each time
                 self._routes.clear()

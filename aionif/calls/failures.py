@@ -72,11 +72,19 @@ def error_of(
         return NifCrash(report=lost, **where), None
     duration = failure.run_ns / 1e9 or None
     if failure.timed_out or failure.kind == lib.AIONIF_ABORTED:
-        return NifTimeout(timeout=timeout or 0.0, phase="run", **where), duration
+        return NifTimeout(timeout=float(timeout or 0.0), phase="run", **where), duration
     if failure.limit:
-        return NifLimitExceeded(limit=_LIMITS[failure.limit], **where), duration
+        return NifLimitExceeded(
+            limit=_LIMITS[failure.limit], used=_used(failure), **where
+        ), duration
     report = partial(_report, failure, remains)
     return _MAKERS[failure.kind](failure, report, where), duration
+
+
+def _used(failure: Any) -> float | None:
+    """Return how much was used of what was limited, in the unit of NifLimits."""
+    is_time = failure.limit == lib.AIONIF_LIMIT_CPU
+    return (failure.limit_used / 1e9 if is_time else int(failure.limit_used)) or None
 
 
 class _Remains:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from aionif.binding.plan import NifFunction
 from aionif.calls.submit import Route, capture, completed, plan_of, prepared, refusal
+from aionif.calls.timeouts import timeouts_for
 from aionif.core.native import lib
 from aionif.errors import NifArgumentError
+from aionif.errors.defaults import nearest
 from aionif.policy import NifPolicy, check_policy, check_tier
 from aionif.telemetry import registry
 
@@ -26,11 +28,15 @@ _DEFAULT_POLICY = NifPolicy()
 
 
 def inline_route(
-    fn: Any, policy: NifPolicy | None, count: Callable[[Plan, NifError], None] | None = None
+    fn: Any,
+    policy: NifPolicy | None,
+    count: Callable[[Plan, NifError], None] | None = None,
+    executor: str = registry.INLINE,
 ) -> Route:
     """Return the route of calls in the caller's thread.
 
     count: of an executor, whose tasks make the calls: told of those that fail.
+    executor: its name, for the log.
     """
     plan = plan_of(fn)
     own = fn.policy if isinstance(fn, NifFunction) else None
@@ -44,7 +50,8 @@ def inline_route(
             problem="can't be kept inline, where calls run in whatever thread makes them",
             remedy="Call it with execute_nif.",
         )
-    route = Route(plan, policy, on_failure=partial(count or _count, plan))
+    route = Route(plan, policy, on_failure=partial(count or _count, plan), executor=executor)
+    route.timeout = nearest(*timeouts_for(fn, policy))
     route.target.watch = count is not None
     return route
 

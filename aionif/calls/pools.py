@@ -45,6 +45,7 @@ class Statistics:
     """Counts of one executor since it was opened, and what it does at this moment.
 
     submitted: calls accepted. returned, failed: ended by returning; by a crash, panic or exit.
+    raised: ended with an exception of a Python callable; not among those that returned.
     timed_out: deadlines passed, in the queue or while running. cancelled: by their task.
     aborted: calls stopped after a timeout or a cancellation. rejected: refused for a full queue.
     queued, running: now. workers, idle: threads that serve, and those without a call.
@@ -65,6 +66,7 @@ class Statistics:
 
     submitted: int
     returned: int
+    raised: int
     failed: int
     timed_out: int
     cancelled: int
@@ -110,7 +112,7 @@ class Pools:
         self._preloads: dict[tuple[Any, ...], Preloads] = {}
         self._series = Series()
         self.warm = Warm()
-        self._breakers = Breakers()
+        self._breakers = Breakers(name)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._pools.values())
@@ -187,7 +189,7 @@ class Pools:
                 "own_stack": policy.stack == "thread",
                 "denied_count": len(denied),
                 "denied": [number_of(name) for name in denied],
-                "name": self.name.encode()[:11],
+                "name": self.name.encode()[: lib.AIONIF_NAME - 1],
             },
         )
         if setup is not None:
@@ -201,12 +203,12 @@ class Pools:
     def _set_up(self, settings: Any, policy: NifPolicy, setup: Setup) -> None:
         starter = zygote.of(template_of(policy.sandbox))
         starter.ensure()
-        limits = _limits_to_keep(policy, starter)
+        limits = _limits_to_keep(policy, starter, self.name)
         if limits != policy.limits:
             self._unsealed.add("limits")
         settings.setup = self._describe(policy, setup)
         settings.out = self._stdout()
-        self._exposed = _exposed()
+        self._exposed = _exposed(self.name)
         settings.is_process = 1
         settings.zygote = starter.number
         settings.fresh = policy.sandbox is not None and policy.sandbox.fresh
@@ -336,7 +338,7 @@ def seal_of(pool: Any) -> SealReport | None:
 _logged: set[str] = set()
 
 
-def _limits_to_keep(policy: NifPolicy, starter: zygote.Zygote) -> NifLimits:
+def _limits_to_keep(policy: NifPolicy, starter: zygote.Zygote, name: str) -> NifLimits:
     """Return the limits of a policy; where there is no /proc, without what it did not ask for.
 
     Raises:
@@ -351,11 +353,11 @@ def _limits_to_keep(policy: NifPolicy, starter: zygote.Zygote) -> NifLimits:
             reason=f"its limits can't be enforced here: {problem} of this one",
             remedy="Mount /proc, or leave resident_memory out.",
         )
-    log_missing(("limits",), problem)
+    log_missing(("limits",), problem, name)
     return replace(limits, resident_memory=None)
 
 
-def _exposed() -> tuple[str, ...]:
+def _exposed(name: str) -> tuple[str, ...]:
     """Return what worker processes can't keep from this one, and log it once."""
     group = killed_together()
     if group is None:
@@ -363,7 +365,7 @@ def _exposed() -> tuple[str, ...]:
     words = f"where memory runs out this process is killed with its workers ({group})"
     if words not in _logged:
         _logged.add(words)
-        warn("process_exposed", reason=words)
+        warn("process_exposed", reason=words, executor=name)
     return (words,)
 
 

@@ -67,7 +67,7 @@ def plan_in_process(
         need = preloads.need if preloads is not None else None
         if need is not None:
             need(fn)
-        return plan, remote_packing(fn, plan, policy, warm, need)
+        return plan, remote_packing(fn, plan, policy, warm, need, pools.name)
     zygote.of(template_of(policy.sandbox)).ensure()
     catalog.enter(plan)
     return plan, packing_of(plan, warm, is_session=is_session)

@@ -57,7 +57,7 @@ class Router(Caller):
         if self._isolation == "process" or moved:
             return self._guard(self._make_process_route(fn, policy), policy)
         if self._isolation == "inline":
-            return inline_route(fn, policy, self._pools.count_inline_failure)
+            return inline_route(fn, policy, self._pools.count_inline_failure, self._pools.name)
         is_moving = policy.breaker and policy.breaker.then == "process"
         detour = partial(self._detour, fn, policy) if is_moving else None
         return self._guard(self._make_thread_route(fn, policy), policy, detour)
@@ -106,6 +106,7 @@ class Router(Caller):
             is_closed=self._is_closed,
             packing=packing,
             series=self._pools.series(pool, plan),
+            executor=self._pools.name,
         )
 
     def _is_moved(self, fn: Any) -> bool:
@@ -118,7 +119,8 @@ class Router(Caller):
         if isinstance(error, NifCrash) and plan.address not in self._moved:
             self._moved.add(plan.address)
             self._forget(plan)
-            warn("function_moved", function=plan.name, library=plan.library, tier="process")
+            where = {"function": plan.name, "library": plan.library, "tier": "process"}
+            warn("function_moved", **where, executor=self._pools.name)
 
     def reset_isolation(self, fn: Any = None) -> None:
         """Run a function that has crashed, or all of them, on threads again (isolation="auto")."""

@@ -61,6 +61,7 @@ class NifSession(Caller):
         self._executor = executor
         self._runs_python = executor._isolation == "process"  # noqa: SLF001 - a part of it
         self._policy = policy
+        self._timeout: float | None = executor._timeout  # noqa: SLF001
         self._crash: NifCrash | None = None  # which has ended it
         self._strand = lib.aionif_strand_open(1)
         if self._strand == ffi.NULL:
@@ -123,6 +124,7 @@ class NifSession(Caller):
             self._strand,
             packing=packing,
             series=executor._pools.series(pool, plan),  # noqa: SLF001
+            executor=executor._pools.name,  # noqa: SLF001
             resource="session",
             is_closed=self._is_closed,
             on_failure=self._note_failure,

@@ -29,6 +29,7 @@ from aionif.errors import (
     NifWorkerLost,
 )
 from aionif.errors.checks import check_seconds
+from aionif.errors.defaults import DefaultTimeout
 from aionif.loops.port import Port, function_names
 from aionif.memory.arena import in_line
 from aionif.policy import ENDINGS, NifPolicy
@@ -36,6 +37,7 @@ from aionif.process import zygote
 from aionif.process.packed import Later, Packed, Packing
 from aionif.sealing.seal import refusal as seal_refusal
 from aionif.telemetry.failures import call_failed
+from aionif.telemetry.registry import INLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +86,7 @@ class Route:
 
     __slots__ = (
         "capture",
+        "executor",
         "is_closed",
         "is_plain",
         "lasts",
@@ -97,6 +100,7 @@ class Route:
         "resource",
         "target",
         "tier",
+        "timeout",
         "unpack",
         "waits_on_cancel",
     )
@@ -114,6 +118,7 @@ class Route:
         packing: Packing | None = None,
         on_failure: Callable[[NifError], None] | None = None,
         series: Any = ffi.NULL,
+        executor: str = INLINE,
     ) -> None:
         self.plan = plan
         self.policy = policy
@@ -124,10 +129,12 @@ class Route:
         self.unpack = None if packing is None else packing.unpack
         self.is_plain = plan.count_words is None and plan.finish is None and self.unpack is None
         self.rejects_when_full = rejects_when_full
+        self.executor = executor  # its name, for the log
         self.resource = resource  # what it is that may be closed
         self.is_closed = is_closed
         self.on_failure = on_failure  # told of each call that failed, or was refused
         self.permit: Permit | None = None  # of a breaker, which is told how calls end
+        self.timeout: DefaultTimeout | None = None  # of calls that are given none
         self.lasts = True  # for calls to come, too
         self.waits_on_cancel = policy.on_cancel == "wait"
         self.target = _target_of(plan, policy, pool, strand, series)
@@ -251,7 +258,7 @@ async def submit_in_line(
         await port.stand_in_line(route.pool, attempt)
         return result
     error = _unfinished(route, lib.AIONIF_EVENT_QUEUE_TIMEOUT, timeout)
-    call_failed(error)
+    call_failed(error, route.executor)
     raise error
 
 
@@ -262,7 +269,7 @@ def result_of(route: Route, port: Port, call: int, kind: int, timeout: float | N
     if kind == lib.AIONIF_EVENT_FAILED:
         raise failure_of(call, route, timeout)
     error = _unfinished(route, kind, timeout)
-    call_failed(error)
+    call_failed(error, route.executor)
     raise error
 
 
@@ -296,24 +303,30 @@ def failure_of(call: int, route: Route, timeout: float | None) -> NifError:
     error, duration = error_of(call, route.plan, route.tier, timeout)
     if isinstance(error, NifTimeout) and timeout is None:
         error.timeout, error.is_default = _run_timeout(route), True
+    elif isinstance(error, NifTimeout) and isinstance(timeout, DefaultTimeout):
+        error.is_default, error.setting = True, timeout.setting
     if isinstance(error, NifLimitExceeded):
         error.allowed = getattr(route.policy.limits, error.limit)
     if isinstance(error, NifArgumentError) and route.policy.sandbox is not None:
         error.remedy = "Call it once, or preload what it needs, before its workers are sealed."
     if route.on_failure is not None:
         route.on_failure(error)
-    call_failed(error, duration)
+    call_failed(error, route.executor, duration)
     if route.permit is not None and isinstance(error, _CRASHES):
         route.permit.crashed()
     return error
 
 
 def _unfinished(route: Route, kind: int, timeout: float | None) -> NifError:
+    setting = timeout.setting if isinstance(timeout, DefaultTimeout) else None
+    late: dict[str, Any] = {**where(route), "setting": setting}
     if kind == lib.AIONIF_EVENT_QUEUE_TIMEOUT:
-        return NifTimeout(timeout=timeout or 0.0, phase="queue", **where(route))
+        allowed = float(timeout or 0.0)
+        return NifTimeout(timeout=allowed, phase="queue", is_default=setting is not None, **late)
     if kind == lib.AIONIF_EVENT_RUN_TIMEOUT:
-        allowed = _run_timeout(route) if timeout is None else timeout
-        return NifTimeout(timeout=allowed, is_default=timeout is None, **where(route))
+        allowed = _run_timeout(route) if timeout is None else float(timeout)
+        is_default = timeout is None or setting is not None
+        return NifTimeout(timeout=allowed, is_default=is_default, **late)
     if kind == lib.AIONIF_EVENT_UNSERVED:
         return _unserved(route)
     return NifClosed(resource=route.resource, **where(route))
@@ -364,6 +377,7 @@ def refusal(route: Route, slot: Any, outcome: int, timeout: float | None) -> Nif
         return closed
     if route.target.series:
         lib.aionif_series_reject(route.target.series)
+    cause = "full" if outcome == _FULL else "lost threads" if outcome == _REFUSED else "memory"
     if outcome == _FULL:
         lib.aionif_pool_reject(route.pool)
         error = NifRejected(**where(route))
@@ -381,5 +395,5 @@ def refusal(route: Route, slot: Any, outcome: int, timeout: float | None) -> Nif
         )
     if route.on_failure is not None:
         route.on_failure(error)
-    call_failed(error)
+    call_failed(error, route.executor, cause=cause)
     return error

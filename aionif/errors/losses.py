@@ -19,12 +19,14 @@ class NifTimeout(NifError, TimeoutError):
 
     timeout: what was allowed, in seconds.
     phase: "queue" if the call had not started and never will, "run" if it was running.
-    is_default: the call was given no timeout; this is `run_timeout` of its policy.
+    is_default: the call was given no timeout, so the one of `setting` held.
+    setting: what that is, such as "NifExecutor(timeout=...)"; None for the policy's `run_timeout`.
     """
 
     timeout: float
     phase: Literal["queue", "run"] = "run"
     is_default: bool = False
+    setting: str | None = None
 
     def _what(self) -> str:
         if self.phase == "queue":
@@ -32,6 +34,14 @@ class NifTimeout(NifError, TimeoutError):
         return f"the call did not return within {self.timeout:g} s"
 
     def _remedy(self) -> str:
+        if self.setting is not None:
+            remedy = (
+                f"It was given no timeout, so that of {self.setting} held: pass timeout=..., or "
+                "change it there; timeout=None is no limit."
+            )
+            if self.phase == "queue":
+                remedy += " Or raise max_workers, or make fewer calls at once."
+            return remedy
         if self.phase == "queue":
             return "Raise timeout or max_workers, or make fewer calls at once."
         if self.is_default:
@@ -48,10 +58,12 @@ class NifLimitExceeded(NifError):
 
     limit: which limit, in the policy's own word, such as "memory".
     allowed: its value, in the policy's unit.
+    used: how much it was when that was seen, in the same unit; None where it is not known.
     """
 
     limit: str
     allowed: float | None = None
+    used: float | None = None
 
     def _what(self) -> str:
         allowed = "" if self.allowed is None else f" of {self.allowed:.12g}"

@@ -229,7 +229,7 @@ class Driver:
             raise RuntimeError("the executor was closed")
         kept, own.port = own.port, port.handle  # the thread may have an event loop, with its own
         try:
-            result = capture(route, own, arguments, None)
+            result = capture(route, own, arguments, route.timeout)
         finally:
             own.port = kept
         if own.outcome == lib.AIONIF_PENDING:
@@ -237,7 +237,7 @@ class Driver:
             port.waiting[call.number] = (call, arguments, route)
             return False, None
         if own.outcome not in _OVER:
-            raise refusal(route, own, own.outcome, None)
+            raise refusal(route, own, own.outcome, route.timeout)
         return True, result
 
     def _end(
@@ -335,7 +335,7 @@ class Driver:
     def _settle(self, port: ThreadPort, call: _Call, kind: int) -> None:
         item, number, arguments, route = call
         try:
-            result = result_of(route, port, number, kind, None)
+            result = result_of(route, port, number, kind, route.timeout)
             result = converted(route, result, arguments, item.arguments, port.slot)
         except BaseException as error:  # noqa: BLE001 - the future's, whatever it is
             # What the system lacks may be there for the next call; a setup that fails fails again.

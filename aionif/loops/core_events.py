@@ -33,7 +33,7 @@ def report_all(names: dict[int, str]) -> None:
     event = ffi.new("struct aionif_core_event *")
     while lib.aionif_take_core_event(event):
         if event.kind == lib.AIONIF_CORE_UNSEALED:
-            log_missing(words_of(event.detail), ffi.string(event.text).decode(errors="replace"))
+            log_missing(words_of(event.detail), _text(event.text), _text(event.executor))
             continue
         if event.kind == lib.AIONIF_CORE_ZYGOTE_WANTED:
             zygote.numbered(event.thread).revive()
@@ -45,7 +45,12 @@ def report_all(names: dict[int, str]) -> None:
         if event.kind == lib.AIONIF_CORE_ZYGOTE_LOST:
             warn(name, **_of_lost_zygote(zygote.numbered(event.thread), reason, event.detail))
             continue
-        warn(name, **_fields(event, reason, names))
+        executor = _text(event.executor)
+        warn(name, **_fields(event, reason, names), **({"executor": executor} if executor else {}))
+
+
+def _text(field: Any) -> str:
+    return bytes(ffi.string(field)).decode("utf-8", "replace")
 
 
 def _of_lost_zygote(lost: zygote.Zygote, reason: str | None, stillborn: int) -> dict[str, Any]:
@@ -56,14 +61,14 @@ def _of_lost_zygote(lost: zygote.Zygote, reason: str | None, stillborn: int) -> 
 
 
 def _fields(event: Any, reason: str | None, names: dict[int, str]) -> dict[str, Any]:
-    text = ffi.string(event.text).decode("utf-8", "replace")
+    text = _text(event.text)
     if event.kind == lib.AIONIF_CORE_NO_WORKER:
         return {"reason": explain(int(event.detail), text)[0]}
     if event.kind == lib.AIONIF_CORE_TAINTED:
         return {"reason": ", ".join(taints(event.detail))}
     if event.kind == lib.AIONIF_CORE_SLOW:
         name = names.get(int(event.function), hex(event.function))
-        return {"function": name, "pool": text, "duration": event.detail / 1000}
+        return {"function": name, "pool": _text(event.executor), "duration": event.detail / 1000}
     fields: dict[str, Any] = {"reason": reason or text}
     if event.thread:
         fields["thread"] = int(event.thread)

@@ -19,12 +19,13 @@ import _cffi_backend as backend
 
 from aionif.binding.plan import NifFunction, Plan
 from aionif.core.native import THUNK, ffi, lib
-from aionif.errors import NifArgumentError
+from aionif.errors import NifArgumentError, NifError
 from aionif.memory.arena import HEADER, SIZE, Block
 from aionif.memory.shared import Memory
 from aionif.process import message, replies
 from aionif.process.context import context
 from aionif.process.packed import Packed, Packing
+from aionif.telemetry.failures import call_failed, call_raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,17 +89,20 @@ def _explain(arguments: tuple[Any, ...], problem: BaseException) -> NifArgumentE
     return NifArgumentError(argument="args", value=arguments, problem=f"can't be passed: {problem}")
 
 
-def remote_packing(
+def remote_packing(  # noqa: PLR0913, PLR0917 - one value each
     function: Any,
     plan: Plan,
     policy: NifPolicy,
     warm: Warm | None,
     need: Callable[..., None] | None,
+    executor: str,
 ) -> Packing:
     """Return how calls of a Python callable get across.
 
     need: told of arguments, whose modules a sealed worker must have.
+    executor: its name, for the log.
     """
+    where = {"function": plan.name, "library": plan.library, "tier": "process"}
     asked = replies.PLAIN if policy.has_plain_results else 0
 
     def pack(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -121,7 +125,15 @@ def remote_packing(
         return packed
 
     def unpack(answer: int, packed: Any, slot: Any) -> Any:
-        return replies.result(answer, packed, slot.reply, plan, policy)
+        duration = slot.run_ns / 1e9 if slot.run_ns > 0 else None
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, NifError):
+                call_failed(error, executor, duration)
+            else:
+                call_raised(error, where, executor, duration, policy.raised_level)
+
+        return replies.result(answer, packed, slot.reply, plan, policy, failed)
 
     return Packing(pack, unpack, is_python=True)
 

@@ -51,12 +51,20 @@ _SEALED = (
 )
 
 
-def result(answer: int, packed: Any, large: Any, plan: Plan, policy: NifPolicy) -> Any:
+def result(  # noqa: PLR0913, PLR0917 - what came, whose it is, and who is told
+    answer: int,
+    packed: Any,
+    large: Any,
+    plan: Plan,
+    policy: NifPolicy,
+    failed: Callable[[BaseException], None] = lambda _: None,
+) -> Any:
     """Return the result of a call, or a Later that makes it; or raise what the callable raised.
 
     answer: what the worker has said of its reply. large: the memory it may be in.
+    failed: told of what is raised.
     """
-    finish = partial(_finish, bool(answer & _ERROR), plan, policy)
+    finish = partial(_told, failed, bool(answer & _ERROR), plan, policy)
     if answer & _ELSEWHERE:
         lent = [large] if large != ffi.NULL else []
         read = partial(finish, partial(_read_large, lent, policy))
@@ -76,6 +84,16 @@ def _plain_result(memory: bytes, finish: Callable[..., Any], policy: NifPolicy) 
     except NumpyWantedError:
         pass
     return Later(partial(finish, partial(_read_plain, memory, policy, may_import=True)))
+
+
+def _told(failed: Callable[[BaseException], None], *of_reply: Any) -> Any:
+    try:
+        return _finish(*of_reply)
+    except NumpyWantedError:  # it is read again
+        raise
+    except BaseException as error:
+        failed(error)
+        raise
 
 
 def _finish(is_error: bool, plan: Plan, policy: NifPolicy, read: Callable[[], Any]) -> Any:  # noqa: FBT001
@@ -186,7 +204,8 @@ def _raise(  # noqa: PLR0913, PLR0917 - what came, and whose it is
         _raise_as_it_is(what, cause, plan, policy)
     if kind == "too large":
         most = policy.limits.result_size
-        raise NifLimitExceeded(limit="result_size", allowed=most, **_where(plan))
+        used = what if type(what) is int and 0 < what < _NO_LIMIT else None
+        raise NifLimitExceeded(limit="result_size", allowed=most, used=used, **_where(plan))
     if kind == "busy":
         raise NifRejected(
             reason="its result is large, and nobody has read the last such result of its worker",

@@ -325,11 +325,12 @@ def refusal(report: SealReport, what: str = "sandbox") -> NifRejected:
 _logged: set[tuple[str, ...]] = set()
 
 
-def log_missing(missing: tuple[str, ...], reasons: str) -> None:
+def log_missing(missing: tuple[str, ...], reasons: str, executor: str | None = None) -> None:
     """Log what is missing from a seal, once for each set of missing parts."""
     if missing and missing not in _logged:
         _logged.add(missing)
-        log.warn("nif_sandbox_incomplete", missing=", ".join(missing), reasons=reasons)
+        of = {} if executor is None else {"executor": executor}
+        log.warn("nif_sandbox_incomplete", missing=", ".join(missing), reasons=reasons, **of)
 
 
 def seal_process(sandbox: Sandbox) -> SealReport:

@@ -22,6 +22,7 @@ from aionif import log
 from aionif.default import execute_nif
 from aionif.errors import NifError
 from aionif.errors.checks import check_callable, check_seconds
+from aionif.errors.defaults import DEFAULT
 from aionif.policy import check_policy
 from aionif.supervision._report import Handler
 from aionif.supervision.errors import NifCancelled, describe
@@ -182,7 +183,7 @@ class NifTaskGroup:
         self,
         fn: Any,
         *args: Any,
-        timeout: float | None = None,
+        timeout: float | None = DEFAULT,
         policy: NifPolicy | None = None,
         executor: NifExecutor | None = None,
         name: object = None,

@@ -49,9 +49,10 @@ FATES = (
     "cancelled",
     "dropped",
     "rejected",
+    "raised",
 )
 _CRASHED = ("crashed", "panicked", "exited", "lost")
-_RAN = ("returned", "timed_out", "cancelled", *_CRASHED)
+_RAN = ("returned", "raised", "timed_out", "cancelled", *_CRASHED)
 BREAKER_STATES = ("closed", "open", "half_open")
 RESTARTS = (
     "retired",
@@ -118,7 +119,8 @@ class FunctionStatistics:
 
     library: file that it comes from; None where that is not known.
     calls: ended calls by outcome: returned, crashed, panicked, exited, lost (with its worker
-        process), timed_out, cancelled, dropped (its executor was closed), rejected (not accepted).
+        process), timed_out, cancelled, dropped (its executor was closed), rejected (not accepted),
+        raised (a Python callable did, or its result could not be sent).
     crashes: crashed calls by signal; "" where there was none.
     queue_timeouts: calls that timed out before they were started.
     duration, queue_wait: of calls that ran: how long, and how long they had waited before.

@@ -54,12 +54,15 @@ class Throttle:
         self._lock = threading.RLock()
         self._kinds: dict[tuple[str, Hashable], _Kind] = {}
 
-    def take(self, event: str, about: Hashable, fields: Fields) -> None:
-        """Tell of an event about something, or count it for later."""
+    def take(self, event: str, about: Hashable, fields: Fields, *, in_full: int = _IN_FULL) -> None:
+        """Tell of an event about something, or count it for later.
+
+        in_full: how many are told at first; then one in each period.
+        """
         now = self._clock()
         with self._lock:
             due = self._due(now, but=(event, about))
-            is_told, held = self._count(now, (event, about), fields)
+            is_told, held = self._count(now, (event, about), fields, in_full)
         for name, earlier in due:
             self._tell_held(name, earlier)
         if is_told:
@@ -76,7 +79,9 @@ class Throttle:
         for event, held in due:
             self._tell_held(event, held)
 
-    def _count(self, now: float, key: tuple[str, Hashable], fields: Fields) -> tuple[bool, int]:
+    def _count(
+        self, now: float, key: tuple[str, Hashable], fields: Fields, in_full: int
+    ) -> tuple[bool, int]:
         """Return whether to tell of it, and how many were not told before."""
         kind = self._kinds.get(key)
         if kind is None:
@@ -84,8 +89,8 @@ class Throttle:
         held = 0
         if now - kind.began >= _PERIOD:
             held, kind.held, kind.began = kind.held, 0, now
-            kind.told = _IN_FULL - 1 if held else 0  # a storm that goes on gets one a period
-        if kind.told < _IN_FULL:
+            kind.told = in_full - 1 if held else 0  # a storm that goes on gets one a period
+        if kind.told < in_full:
             kind.told += 1
             return True, held
         kind.held += 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 
 from aionif.errors import NifCrash, NifError, NifSignal
+from aionif.errors.defaults import DEFAULT
 from aionif.telemetry import sources
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _replace(method: Callable[..., Awaitable[Any]]) -> None:
 
 def _traced(tracer: Tracer) -> Callable[..., Awaitable[Any]]:
     async def execute_nif(
-        self: Any, fn: Any, *args: Any, timeout: float | None = None, policy: Any = None
+        self: Any, fn: Any, *args: Any, timeout: float | None = DEFAULT, policy: Any = None
     ) -> Any:
         name = str(getattr(fn, "name", None) or getattr(fn, "__name__", None) or "function")
         with tracer.start_as_current_span(

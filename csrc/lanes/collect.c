@@ -14,7 +14,7 @@ static void note_taint(void) {
     static int said;
     int taint = atomic_load(&aionif__core.taint);
     if (taint & ~said) {
-        aionif__core_event(AIONIF_CORE_TAINTED, taint & ~said, 0, NULL, "");
+        aionif__core_event(AIONIF_CORE_TAINTED, taint & ~said, 0, NULL, "", "");
         said = taint;
     }
 }

@@ -115,7 +115,8 @@ static struct aionif__worker *start_worker(struct aionif_pool *pool) {
     } else if (pool->lack_error) {
         aionif__lack_begins(pool);
         if (!pool->spawn_failed && pool->lack_error != ENOTCONN) { /* that has its own */
-            aionif__core_event(AIONIF_CORE_NO_WORKER, pool->lack_error, 0, NULL, pool->lacks);
+            aionif__core_event(AIONIF_CORE_NO_WORKER, pool->lack_error, 0, NULL,
+                               pool->settings.name, pool->lacks);
         }
     }
     pool->spawn_failed = !worker;

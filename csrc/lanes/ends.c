@@ -48,7 +48,9 @@ static void note_run_time(struct aionif_plan *plan, int64_t run_ns) {
 static void count_end(struct aionif_pool *pool, struct aionif__call *call,
                       const struct aionif__record *record) {
     struct aionif_statistics *statistics = &pool->statistics;
-    if (record->kind == 0) {
+    if (aionif__has_raised(call, record)) {
+        statistics->raised++;
+    } else if (record->kind == 0) {
         statistics->returned++;
     } else if (record->kind == AIONIF_ABORTED) {
         statistics->aborted++;
@@ -66,7 +68,7 @@ static void note_slow(const struct aionif__call *call, const struct aionif_pool 
     if (call->slow_ns && call->run_ns > call->slow_ns) {
         int64_t ms = call->run_ns / 1000000;
         aionif__core_event(AIONIF_CORE_SLOW, ms > INT32_MAX ? INT32_MAX : (int)ms, 0,
-                           call->plan->function, pool->settings.name);
+                           call->plan->function, pool->settings.name, "");
     }
 }
 

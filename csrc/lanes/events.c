@@ -92,11 +92,13 @@ bool aionif__announce(struct aionif_port *port, uint64_t value, int kind) {
 }
 
 /* When the table is full the newest is dropped: the oldest is the likelier cause. */
-void aionif__core_event(int kind, int detail, int thread, const void *function, const char *text) {
+void aionif__core_event(int kind, int detail, int thread, const void *function,
+                        const char *executor, const char *text) {
     if (notice_count < NOTICES) {
         struct aionif_core_event *notice = &notices[(notice_first + notice_count++) % NOTICES];
         *notice = (struct aionif_core_event){
             .kind = kind, .detail = detail, .thread = thread, .function = (uintptr_t)function};
+        strncpy(notice->executor, executor, AIONIF_NAME - 1);
         strncpy(notice->text, text, AIONIF_TEXT - 1);
     }
     aionif__ring_all();

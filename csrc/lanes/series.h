@@ -35,6 +35,15 @@ static inline void aionif__settle(struct aionif__call *call, enum aionif_fate fa
 
 void aionif__settle_failure(struct aionif__call *call, const struct aionif__record *record);
 
+#define AIONIF__ANSWER_ERROR ((uint64_t)1 << 61) /* as in aionif/process/child_python.py */
+
+/* Whether what came back is an exception: a worker says so in a bit of its answer. */
+static inline bool aionif__has_raised(const struct aionif__call *call,
+                                      const struct aionif__record *record) {
+    return record->kind == 0 && call->plan->entry == AIONIF_PYTHON_ENTRY &&
+           (record->result.integer[0] & AIONIF__ANSWER_ERROR) != 0;
+}
+
 /* It has run, and its pool is still there. */
 static inline void aionif__series_ended(struct aionif__call *call,
                                         const struct aionif__record *record) {
@@ -45,7 +54,8 @@ static inline void aionif__series_ended(struct aionif__call *call,
         series->run[aionif__bucket_of(call->run_ns)]++;
         series->queue[aionif__bucket_of(call->queue_ns)]++;
         if (record->kind == 0) {
-            aionif__settle(call, AIONIF_FATE_RETURNED);
+            aionif__settle(call, aionif__has_raised(call, record) ? AIONIF_FATE_RAISED
+                                                                  : AIONIF_FATE_RETURNED);
         } else {
             aionif__settle_failure(call, record);
         }

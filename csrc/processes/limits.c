@@ -50,10 +50,13 @@ static int exceeded(struct aionif__worker *worker, const struct aionif__call *ca
             process->timed_call = call->id;
             process->cpu_base_ns = used;
         } else if (used - process->cpu_base_ns > (int64_t)settings->cpu_limit_ns) {
+            process->limit_used = (uint64_t)(used - process->cpu_base_ns);
             return AIONIF_LIMIT_CPU;
         }
     }
-    if (settings->resident_limit && resident_bytes(process->pid) > settings->resident_limit) {
+    uint64_t resident = settings->resident_limit ? resident_bytes(process->pid) : 0;
+    if (resident > settings->resident_limit) {
+        process->limit_used = resident;
         return AIONIF_LIMIT_RESIDENT;
     }
     return AIONIF_LIMIT_NONE;

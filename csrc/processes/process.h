@@ -23,6 +23,7 @@ struct aionif__process {
     bool leaving;
     int wait_status;
     int limit;             /* enum aionif_limit: what it was killed for */
+    uint64_t limit_used;   /* as in aionif_failure */
     uint32_t known;        /* length of the catalog when it was ordered: it loads that much */
     bool stale;            /* sealed without a library that is wanted by now */
     uint32_t served, owed; /* calls ever put in its lane; grants that it has to take first */

@@ -98,7 +98,8 @@ static void keep_spare(struct aionif_pool *pool, int64_t now) {
 
 static void lacks(struct aionif_pool *pool) {
     if (aionif__zygote_lost(pool->settings.zygote)) {
-        aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)pool->settings.zygote, NULL, "");
+        aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)pool->settings.zygote, NULL,
+                           pool->settings.name, "");
     }
 }
 

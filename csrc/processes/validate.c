@@ -89,6 +89,7 @@ static void copy(struct aionif__worker *worker, const struct aionif__record *rec
         taken.failure.kind = taken.kind;
         taken.failure.process = aionif__process_of(worker)->pid;
         taken.failure.limit = AIONIF_LIMIT_NONE;
+        taken.failure.limit_used = 0;
         taken.failure.status &= taken.failure.status == AIONIF_NO_STATUS ? -1 : 0xff;
         taken.failure.taint = 0; /* of that process, which is gone */
         tidy(&taken.failure);
@@ -108,7 +109,8 @@ static void copy(struct aionif__worker *worker, const struct aionif__record *rec
 static void misbehaves(struct aionif__worker *worker) {
     if (!aionif__process_of(worker)->misbehaved) {
         aionif__process_of(worker)->misbehaved = true;
-        aionif__core_event(AIONIF_CORE_MISBEHAVED, 0, aionif__process_of(worker)->pid, NULL, "");
+        aionif__core_event(AIONIF_CORE_MISBEHAVED, 0, aionif__process_of(worker)->pid, NULL,
+                           worker->settings.name, "");
         aionif__process_kill(worker);
     }
 }
@@ -146,6 +148,7 @@ static struct aionif__record *lost(struct aionif__worker *worker) {
     taken.kind = exited ? AIONIF_EXIT : AIONIF_WORKER_LOST;
     taken.failure.status = exited ? WEXITSTATUS(process->wait_status) : process->wait_status;
     taken.failure.limit = limit_of(worker);
+    taken.failure.limit_used = process->limit_used;
     taken.failure.process = process->pid;
     taken.started_ns = taken.ended_ns = aionif__now_ns();
     note_denial(worker);
@@ -256,7 +259,8 @@ void aionif__take_sealed(struct aionif_pool *pool, const struct aionif__process 
     }
     if (sealed->missing && now == AIONIF_SEALED) {
         const char *why = sealed->note_count ? sealed->notes[0].text : "";
-        aionif__core_event(AIONIF_CORE_UNSEALED, (int)sealed->missing, 0, NULL, why);
+        aionif__core_event(AIONIF_CORE_UNSEALED, (int)sealed->missing, 0, NULL, pool->settings.name,
+                           why);
     }
 }
 

@@ -89,7 +89,7 @@ void aionif__zygote_lose(struct aionif__zygote *zygote) {
     lose_workers_of(zygote);
     if (!zygote->replaced) {
         aionif__core_event(AIONIF_CORE_ZYGOTE_LOST, zygote->stillborn, (int)zygote->number, NULL,
-                           "");
+                           "", "");
     }
 }
 
@@ -138,7 +138,7 @@ bool aionif__zygote_drop_spent(void) {
             aionif__alarm_ring();
         }
         if (is_done_with && has_ended(zygote)) {
-            aionif__core_event(AIONIF_CORE_ZYGOTE_ENDED, 0, (int)zygote->number, NULL, "");
+            aionif__core_event(AIONIF_CORE_ZYGOTE_ENDED, 0, (int)zygote->number, NULL, "", "");
             *link = zygote->next;
             close_if_open(&zygote->handle);
             free(zygote);
@@ -197,7 +197,7 @@ int aionif_zygote_use(uint32_t number, int socket, int handle, int64_t within_ns
 /* It starts no more workers; another one is to be ready for those to come. */
 static void give_up(struct aionif__zygote *zygote) {
     zygote->spent = true;
-    aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)zygote->number, NULL, "");
+    aionif__core_event(AIONIF_CORE_ZYGOTE_WANTED, 0, (int)zygote->number, NULL, "", "");
 }
 
 bool aionif__zygote_order(struct aionif__process *process, uint32_t number, bool fresh,

@@ -8,7 +8,7 @@
 void aionif__stay_in_front(void) {
     int displaced = aionif__fault_reclaim();
     if (displaced) {
-        aionif__core_event(AIONIF_CORE_DISPLACED, displaced, 0, NULL, "");
+        aionif__core_event(AIONIF_CORE_DISPLACED, displaced, 0, NULL, "", "");
     }
 }
 

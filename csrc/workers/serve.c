@@ -64,7 +64,8 @@ void aionif__note_unfiltered(struct aionif_pool *pool, const struct aionif__work
     if (atomic_load_explicit(&worker->lane->unfiltered, memory_order_relaxed) &&
         !pool->unfiltered_said) {
         pool->unfiltered_said = true;
-        aionif__core_event(AIONIF_CORE_NO_FILTER, 0, 0, NULL, aionif__exits_blind());
+        aionif__core_event(AIONIF_CORE_NO_FILTER, 0, 0, NULL, pool->settings.name,
+                           aionif__exits_blind());
     }
 }
 

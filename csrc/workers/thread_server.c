@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -29,6 +30,7 @@
 
 /* Room for the loop, for dlopen of the C++ helper, and for large thread-local storage. */
 enum { THREAD_STACK = 512 * 1024, THREAD_GUARD = 64 * 1024 };
+enum { MOST_NAME = 12 }; /* bytes of a thread's name with its NUL; Linux takes 16 */
 
 #define PROOF_NS ((int64_t)250000000) /* without progress of a thread that could have made some */
 
@@ -65,7 +67,9 @@ static void *thread_main(void *argument) {
     aionif__leftovers_learn();
     if (entered && aionif__worker_enter(self, lane, &worker->settings, served->signals)) {
         if (worker->settings.name[0]) {
-            pthread_setname_np(pthread_self(), worker->settings.name);
+            char name[MOST_NAME] = {0};
+            memcpy(name, worker->settings.name, sizeof name - 1);
+            pthread_setname_np(pthread_self(), name);
         }
         aionif__worker_filter(lane, &worker->settings);
         atomic_store(&lane->tid, self->tid);
@@ -178,7 +182,7 @@ static void note_retired(struct aionif_pool *pool, struct aionif__worker *worker
     atomic_fetch_or(&aionif__core.taint, AIONIF_TAINT_LOCK);
     aionif__lock_check_failed();
     aionif__core_event(AIONIF_CORE_RETIRED, 0, atomic_load(&worker->lane->tid), NULL,
-                       pool->settings.name);
+                       pool->settings.name, "");
 }
 
 /* Threads that ended by themselves (a Rust panic, pthread_exit) make room for new ones. */
@@ -264,7 +268,7 @@ static bool ends_in_time(const struct aionif__worker *worker, int64_t began_ns) 
 static void let_go(struct aionif_pool *pool, struct aionif__worker *worker) {
     pool->statistics.abandoned++;
     aionif__core_event(AIONIF_CORE_UNENDED, 0, atomic_load(&worker->lane->tid), NULL,
-                       pool->settings.name);
+                       pool->settings.name, "");
     aionif__worker_stray(worker);
 }
 

@@ -61,7 +61,7 @@ static void abandon(struct aionif__worker *worker, struct aionif__call *call) {
     pool->statistics.abandoned++;
     pool->statistics.restarts[AIONIF_RESTART_ABANDONED]++;
     aionif__core_event(AIONIF_CORE_ABANDONED, 0, atomic_load(&worker->lane->tid),
-                       call->plan->function, pool->settings.name);
+                       call->plan->function, pool->settings.name, "");
     aionif__outstanding_less(pool);
     aionif__dispatch(pool, NULL);
 }

@@ -86,8 +86,8 @@ FULL = (
     NifSyscallDenied(**CALL, report=REPORT, syscall="socket", number=41, code=1, address=8),
     NifPanic(**CALL, report=REPORT, reason="boom", language="C++", type_name="std::logic_error"),
     NifExit(**CALL, report=REPORT, status=3),
-    NifTimeout(**CALL, timeout=0.5, phase="queue", is_default=True),
-    NifLimitExceeded(**CALL, limit="memory", allowed=65536),
+    NifTimeout(**CALL, timeout=0.5, phase="queue", is_default=True, setting="a policy"),
+    NifLimitExceeded(**CALL, limit="memory", allowed=65536, used=65600),
     NifWorkerLost(**CALL, pid=77, exit_code=-9),
     NifRejected(
         **CALL,
@@ -256,7 +256,8 @@ MESSAGES = {
     ),
     "NifTimeout": (
         "no worker was free within 0.5 s; the call was not started\n"
-        "Raise timeout or max_workers, or make fewer calls at once."
+        "It was given no timeout, so that of a policy held: pass timeout=..., or change it there; "
+        "timeout=None is no limit. Or raise max_workers, or make fewer calls at once."
     ),
     "NifLimitExceeded": (
         "the call exceeded its memory limit of 65536\n"
