@@ -248,7 +248,7 @@ static void shut(const struct file *file) {
 }
 
 int aionif_buffer_revoke(uint32_t buffer) {
-    bool lent, ours;
+    bool lent, ours = false;
     struct file fresh, had = {-1, -1, NULL};
     uint64_t length = buffers[buffer].length;
     int error = look(buffer, &lent);
