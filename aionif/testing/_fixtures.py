@@ -77,17 +77,18 @@ def nif_log() -> Iterator[list[NifEvent]]:
     "handler_displaced", because pytest enables faulthandler.
     """
     events: list[NifEvent] = []
-    original = log.warn
+    original = log.tell
 
-    def record(event: str, **fields: Any) -> None:
-        events.append(NifEvent(event, fields))
-        original(event, **fields)
+    def record(level: str, event: str, fields: dict[str, Any]) -> None:
+        if level != "debug":
+            events.append(NifEvent(event, fields))
+        original(level, event, fields)
 
-    _replace("warn", original, record)
+    _replace("tell", original, record)
     try:
         yield events
     finally:
-        _replace("warn", record, original)
+        _replace("tell", record, original)
 
 
 def _replace(name: str, old: object, new: object) -> None:
