@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +139,13 @@ def breaker_events() -> Iterator[list[tuple[str, dict[str, Any]]]]:
 @pytest.fixture(autouse=True)
 def _failures_are_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures of one test are not counted towards the limit of the next one's log."""
-    told = Throttle(lambda event, fields: log.warn(event, **fields))
-    monkeypatch.setattr(failures, "_throttle", told)
-    anew = {level: Throttle(partial(log.tell, level)) for level in log.LEVELS}
+    monkeypatch.setattr(failures, "_throttle", failures._telling("warning"))
+    anew = {level: failures._telling(level) for level in log.LEVELS}
     monkeypatch.setattr(failures, "_of_raised", anew)
+
+
+@pytest.fixture
+def endless_second(monkeypatch: pytest.MonkeyPatch, _failures_are_told_anew: None) -> None:
+    """All failures of the test come within one second, however long it takes."""
+    told = Throttle(lambda event, fields: log.warn(event, **fields), clock=lambda: 0.0)
+    monkeypatch.setattr(failures, "_throttle", told)

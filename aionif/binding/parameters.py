@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("Flags", "Parameters", "flags_of")
+__all__ = ("Parameters", "flags_of")
 
 Flags = tuple[tuple[Any, ...], ...]
 

@@ -13,8 +13,8 @@ class DefaultTimeout(float):
     __slots__ = ("setting",)
     setting: str
 
-    def __repr__(self) -> str:
-        return "DEFAULT"
+    def __repr__(self) -> str:  # in signatures, where seconds of nobody's would be misread
+        return "DEFAULT" if self is DEFAULT else super().__repr__()
 
 
 DEFAULT = DefaultTimeout(math.inf)

@@ -124,16 +124,16 @@ def remote_packing(  # noqa: PLR0913, PLR0917 - one value each
         packed.keep = (keep, arguments)
         return packed
 
+    def failed(run_ns: int, error: BaseException) -> None:
+        duration = run_ns / 1e9 if run_ns > 0 else None
+        if isinstance(error, NifError):
+            call_failed(error, executor, duration)
+        else:
+            call_raised(error, where, executor, duration, policy.raised_level)
+
     def unpack(answer: int, packed: Any, slot: Any) -> Any:
-        duration = slot.run_ns / 1e9 if slot.run_ns > 0 else None
-
-        def failed(error: BaseException) -> None:
-            if isinstance(error, NifError):
-                call_failed(error, executor, duration)
-            else:
-                call_raised(error, where, executor, duration, policy.raised_level)
-
-        return replies.result(answer, packed, slot.reply, plan, policy, failed)
+        told = partial(failed, slot.run_ns)
+        return replies.result(answer, packed, slot.reply, plan, policy, told)
 
     return Packing(pack, unpack, is_python=True)
 

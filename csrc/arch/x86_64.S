@@ -238,23 +238,18 @@ aionif__exit_group:
     .cfi_endproc
     .size aionif__exit_group, . - aionif__exit_group
 
-    /* An indirect reference, as position-independent unwind tables need it. */
-    .hidden DW.ref.aionif__personality
-    .weak DW.ref.aionif__personality
-    .section .data.rel.local.DW.ref.aionif__personality, "awG", @progbits, DW.ref.aionif__personality, comdat
+    /* Indirect references, as position-independent unwind tables need them. */
+    .macro refer_to name
+    .hidden DW.ref.\name
+    .weak DW.ref.\name
+    .section .data.rel.local.DW.ref.\name, "awG", @progbits, DW.ref.\name, comdat
     .p2align 3
-    .type DW.ref.aionif__personality, @object
-    .size DW.ref.aionif__personality, 8
-DW.ref.aionif__personality:
-    .quad aionif__personality
-
-    .hidden DW.ref.aionif__stop_personality
-    .weak DW.ref.aionif__stop_personality
-    .section .data.rel.local.DW.ref.aionif__stop_personality, "awG", @progbits, DW.ref.aionif__stop_personality, comdat
-    .p2align 3
-    .type DW.ref.aionif__stop_personality, @object
-    .size DW.ref.aionif__stop_personality, 8
-DW.ref.aionif__stop_personality:
-    .quad aionif__stop_personality
+    .type DW.ref.\name, @object
+    .size DW.ref.\name, 8
+DW.ref.\name:
+    .quad \name
+    .endm
+    refer_to aionif__personality
+    refer_to aionif__stop_personality
 
     .section .note.GNU-stack, "", @progbits

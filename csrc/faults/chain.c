@@ -36,9 +36,9 @@ struct passing {
     int depth;
 };
 static _Thread_local struct passing passing __attribute__((tls_model("initial-exec")));
-/* What this thread asks a library about; depth: how often that has come back to us. A library that leaves by a
- * jump leaves it behind: the next signal finds itself at the same place, as all begin at the top of the
- * alternate stack. */
+/* What this thread asks a library about; depth: whether that has come back to us. A library that leaves by a
+ * jump leaves it behind, and a later fault may look like its answer, if it is met deeper on the stack of
+ * handlers. So there is one answer to a question, and only faults that come again are asked about. */
 static _Thread_local struct passing asking __attribute__((tls_model("initial-exec")));
 
 static bool is_same(const struct sigaction *one, const struct sigaction *other) {
@@ -168,8 +168,8 @@ static bool was_put_back(int sig, const struct sigaction *ours) {
 }
 
 bool aionif__chain_refuses(int sig, uintptr_t frame) {
-    bool is_asked_back = asking.sig == sig && frame < asking.frame;
-    asking.depth += is_asked_back;
+    bool is_asked_back = asking.sig == sig && frame < asking.frame && !asking.depth;
+    asking.depth |= is_asked_back;
     return is_asked_back;
 }
 
@@ -179,12 +179,13 @@ bool aionif__chain_ask(int sig, siginfo_t *info, ucontext_t *context, const stru
                        uintptr_t frame) {
     struct passing outer = asking;
     uintptr_t pc = context_pc(context);
-    for (int i = atomic_load(&chains[sig].count) - 1; i >= 0; i--) {
+    int count = comes_again(sig, info) ? atomic_load(&chains[sig].count) : 0;
+    for (int i = count - 1; i >= 0; i--) {
         struct sigaction older = chains[sig].older[i];
         if (may_resolve(&older, pc)) {
             asking = (struct passing){frame, sig, 0};
             call(&older, sig, info, context);
-            bool refused = asking.depth > 0;
+            bool refused = asking.depth;
             asking = outer;
             if (!was_put_back(sig, ours) && !refused) {
                 return true;

@@ -53,14 +53,10 @@ static void record_signal(struct aionif__thread *self, const struct aionif__invo
     struct aionif_failure *failure = &self->failure;
     uintptr_t sp = context_sp(context);
     bool on_stack = aionif__on_call_stack(invocation, sp);
-    memset(failure, 0, offsetof(struct aionif_failure, registers));
-    failure->type_name[0] = failure->reason[0] = '\0';
-    failure->exact = failure->stack_used = 0;
-    failure->kind =
-        aionif__is_overflow(self, invocation, info, context) ? AIONIF_OVERFLOW : AIONIF_SIGNAL;
+    bool is_overflow = aionif__is_overflow(self, invocation, info, context);
+    aionif__thread_fails(self, is_overflow ? AIONIF_OVERFLOW : AIONIF_SIGNAL);
     failure->signal = info->si_signo;
     failure->code = info->si_code;
-    failure->thread = self->tid;
     failure->displaced = !on_stack && aionif__on_alternate_stack(self, sp);
     failure->has_address = aionif__raised_by_kernel(info) && info->si_signo != SIGSYS;
     failure->address = (uint64_t)(uintptr_t)info->si_addr;
@@ -182,8 +178,7 @@ static struct sigaction fault_action(void) {
 /* Virtual machines raise faults on purpose, and resolve them. */
 static bool is_handled_by_library(int sig, siginfo_t *info, ucontext_t *context, uintptr_t frame) {
     struct sigaction action = fault_action();
-    return aionif__raised_by_kernel(info) && info->si_signo != SIGSYS &&
-           aionif__chain_ask(sig, info, context, &action, frame);
+    return aionif__chain_ask(sig, info, context, &action, frame);
 }
 
 static void on_fault(int sig, siginfo_t *info, void *opaque) {
@@ -254,8 +249,9 @@ static void on_abort(int sig, siginfo_t *info, void *opaque) {
     die_if_proving(self, info);
     if (invocation && aionif__is_owner(info->si_pid) && aionif__is_owner(getpid()) &&
         atomic_load(&self->control->abort_ticket) == invocation->ticket &&
-        !aionif__interpreter_is_held() && aionif__on_call_stack(invocation, context_sp(context))) {
-        aionif__stop(self, invocation, context);
+        !aionif__interpreter_is_held() && aionif__on_call_stack(invocation, context_sp(context)) &&
+        aionif__stop(self, invocation, context)) {
+        resume(self, invocation, context, AIONIF__ABORTED);
     }
     errno = error_number;
 }
@@ -269,11 +265,9 @@ void aionif__fault_exit(int status) {
         !aionif__on_call_stack(invocation, (uintptr_t)__builtin_frame_address(0))) {
         return;
     }
-    memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
-    self->failure.type_name[0] = self->failure.reason[0] = '\0';
-    self->failure.kind = AIONIF_EXIT;
+    aionif__thread_fails(self, AIONIF_EXIT);
     self->failure.status = status;
-    self->failure.thread = self->tid;
+    aionif__stop_take_back(self);
     aionif__backtrace(self, invocation, 0, (uintptr_t)__builtin_frame_address(0));
     self->traits = 0;
     self->armed = NULL;

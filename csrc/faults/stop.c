@@ -29,7 +29,6 @@
 #include "faults/unwind.h"
 
 #include <signal.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -57,35 +56,17 @@ static void read_stack(void *argument) {
                                            context_pc(reading->context), &reading->way_out);
 }
 
-static void begin_failure(struct aionif__thread *self) {
-    memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
-    self->failure.type_name[0] = self->failure.reason[0] = '\0';
-    self->failure.kind = AIONIF_ABORTED;
-    self->failure.thread = self->tid;
-    self->traits = 0;
-}
-
-static void leave_now(struct aionif__thread *self, struct aionif__invocation *invocation,
-                      ucontext_t *context) {
-    self->armed = NULL;
-    context_resume(context, invocation, AIONIF__ABORTED);
-    if (self->is_worker) {
-        memcpy(&context->uc_sigmask, &self->signal_mask, sizeof self->signal_mask);
-    }
-}
-
-void aionif__stop(struct aionif__thread *self, struct aionif__invocation *invocation,
+bool aionif__stop(struct aionif__thread *self, const struct aionif__invocation *invocation,
                   ucontext_t *context) {
     struct reading reading = {.self = self, .invocation = invocation, .context = context};
     aionif__stop_take_back(self);
-    begin_failure(self);
+    aionif__thread_fails(self, AIONIF_ABORTED);
+    self->traits = 0;
     if (!aionif__attempt(self, read_stack, &reading)) {
-        return;
+        return false;
     }
     enum { PASSABLE = AIONIF__IN_RUNTIME | AIONIF__IN_HEAP | AIONIF__IN_TEAM };
-    if (reading.traits == 0) {
-        leave_now(self, invocation, context);
-    } else if ((reading.traits & ~PASSABLE) == 0 && reading.way_out.slot) {
+    if (reading.traits && (reading.traits & ~PASSABLE) == 0 && reading.way_out.slot) {
         self->taken = reading.way_out;
         self->taken.ticket = invocation->ticket;
         *self->taken.slot = (uintptr_t)aionif__stop_landing;
@@ -93,6 +74,7 @@ void aionif__stop(struct aionif__thread *self, struct aionif__invocation *invoca
             context_interrupt(context);
         }
     }
+    return reading.traits == 0;
 }
 
 /* By the landing, on the call's stack: ends the call, or says where to go on. */
@@ -106,7 +88,7 @@ uintptr_t aionif__stop_landed(void) {
         return self->taken.address;
     }
     if (self->failure.kind != AIONIF_ABORTED) { /* a call within this one has failed meanwhile */
-        begin_failure(self);
+        aionif__thread_fails(self, AIONIF_ABORTED);
     }
     self->traits = 0;
     self->taken.slot = NULL;

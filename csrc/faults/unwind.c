@@ -172,20 +172,19 @@ static void record_throw(int ending) {
     if (!invocation) {
         return;
     }
-    memset(&self->failure, 0, offsetof(struct aionif_failure, registers));
-    self->failure.type_name[0] = self->failure.reason[0] = '\0';
-    self->failure.stack_used = 0;
+    aionif__thread_fails(self, AIONIF_PANIC);
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     aionif__backtrace(self, invocation, 0, here);
     drop_machinery(&self->failure);
     self->traits = ending == AIONIF__THREW ? 0 : AIONIF__UNKNOWN;
 }
 
-/* The registers of aionif__invoke_landing: 0 and 1 are rax and rdx, or x0 and x1. */
-__attribute__((visibility("hidden"))) _Unwind_Reason_Code
-aionif__personality(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
-                    struct _Unwind_Exception *exception, struct _Unwind_Context *context);
+/* Named by the assembly alone. */
+typedef _Unwind_Reason_Code personality(int, _Unwind_Action, _Unwind_Exception_Class,
+                                        struct _Unwind_Exception *, struct _Unwind_Context *);
+__attribute__((visibility("hidden"))) personality aionif__personality, aionif__stop_personality;
 
+/* The registers of aionif__invoke_landing: 0 and 1 are rax and rdx, or x0 and x1. */
 _Unwind_Reason_Code aionif__personality(int version, _Unwind_Action actions,
                                         _Unwind_Exception_Class class,
                                         struct _Unwind_Exception *exception,
@@ -208,10 +207,6 @@ _Unwind_Reason_Code aionif__personality(int version, _Unwind_Action actions,
 }
 
 /* Of the frame that the landing stands for (stop.c): whatever is thrown through it, the call is over. */
-__attribute__((visibility("hidden"))) _Unwind_Reason_Code
-aionif__stop_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
-                         struct _Unwind_Exception *exception, struct _Unwind_Context *context);
-
 _Unwind_Reason_Code aionif__stop_personality(int version, _Unwind_Action actions,
                                              _Unwind_Exception_Class class,
                                              struct _Unwind_Exception *exception,

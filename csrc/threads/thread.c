@@ -66,6 +66,16 @@ bool aionif__thread_give_stack(struct aionif__thread *self, size_t size, size_t 
     return self->stack.low || aionif__stack_map(&self->stack, size, guard);
 }
 
+/* In handlers. What is counted, or has a flag that says whether it is there, need not be cleared. */
+void aionif__thread_fails(struct aionif__thread *self, int kind) {
+    struct aionif_failure *failure = &self->failure;
+    memset(failure, 0, offsetof(struct aionif_failure, registers));
+    failure->type_name[0] = failure->reason[0] = '\0';
+    failure->exact = failure->stack_used = 0;
+    failure->kind = kind;
+    failure->thread = self->tid;
+}
+
 /* Without procfs libc can't tell where the main stack is. It begins where the kernel put the program's
  * name, or just above, and may grow as the limit says; where there is none, as Linux has it. */
 static struct aionif__stack guess_main_stack(void) {

@@ -78,6 +78,9 @@ bool aionif__thread_give_stack(struct aionif__thread *self, size_t size, size_t 
 /* The stack that the calling thread was started with; what lies below it is taken for its guard. */
 struct aionif__stack aionif__thread_own_stack(void);
 
+/* A failure of its call, of which nothing else is known yet. */
+void aionif__thread_fails(struct aionif__thread *self, int kind);
+
 /* Whether the loop is due a turn, counted from the last time this said so. */
 bool aionif__thread_turn_is_due(struct aionif__thread *self, int64_t now_ns);
 

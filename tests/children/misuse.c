@@ -26,10 +26,18 @@ void free_twice_among_others(size_t size) {
     give(behind);
 }
 
-/* Over the head of the block behind it, if there is one. */
+/* Over the head of the block behind it: what lies between is at most what precedes a block. */
 void overrun(size_t size) {
-    char *block = take(size), *behind = take(size);
-    fill(block, 'A', malloc_usable_size(block) + HEAD);
+    char *block, *behind;
+    size_t usable, between;
+    do {
+        char *one = take(size), *other = take(size);
+        block = one < other ? one : other; /* blocks with a mapping of their own go downwards */
+        behind = one < other ? other : one;
+        usable = malloc_usable_size(block);
+        between = (size_t)(behind - block) - usable;
+    } while (between > HEAD);
+    fill(block, 'A', usable + HEAD);
     give(behind);
     give(block);
 }

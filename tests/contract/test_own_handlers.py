@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CDEF = """
 int install(int); int fault_on_purpose(void); void fault(void); int seen(int);
+void fault_in_a_handler(void);
 int is_on_own_stack(void); int overflow(void); int has_room(int); void spin(void);
 """
 ASKS = NifPolicy(handlers="library")
@@ -98,6 +100,34 @@ def test_faults_that_a_library_resolves_are_none(
     command = [sys.executable, "-P", "-c", script, str(path), str(first), str(way), isolation]
     result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (result.returncode, result.stdout) == (0, "went on\n"), result.stderr
+
+
+OF_A_HANDLER = """
+import asyncio, ctypes, resource, sys
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+path, way = sys.argv[1], int(sys.argv[2])
+assert ctypes.CDLL(path).install(way) == 0
+import aionif
+library = aionif.load(path, {cdef!r})
+
+async def main():
+    policy = aionif.NifPolicy(handlers="library")
+    async with aionif.NifExecutor(policy=policy, max_workers=1) as executor:
+        assert await executor.execute_nif(library.fault_on_purpose) == 7
+        print("asked", flush=True)
+        await executor.execute_nif(library.fault_in_a_handler)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="its handler knows x86-64's registers")
+@pytest.mark.parametrize("way", [0, 1, 2], ids=["steps over", "jumps", "opens"])
+def test_a_fault_in_a_handler_is_no_answer_of_a_library(path: Path, way: int) -> None:
+    """A library that left by a jump was asked for good: what comes later is met as without us."""
+    command = [sys.executable, "-P", "-c", OF_A_HANDLER.format(cdef=CDEF), str(path), str(way)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (result.returncode, result.stdout) == (-signal.SIGSEGV, "asked\n"), result.stderr
 
 
 def test_a_thread_whose_call_has_crashed_is_replaced(

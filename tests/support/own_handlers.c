@@ -71,6 +71,18 @@ int fault_on_purpose(void) {
 
 void fault(void) { *(volatile char *volatile)0x40 = 1; }
 
+static void fault_in_handler(int sig) {
+    (void)sig;
+    fault();
+}
+
+/* On the stack of handlers: no fault of the call. */
+void fault_in_a_handler(void) {
+    struct sigaction action = {.sa_handler = fault_in_handler, .sa_flags = SA_ONSTACK};
+    sigaction(SIGUSR1, &action, NULL);
+    raise(SIGUSR1);
+}
+
 int seen(int of_others) { return of_others ? unknown : resolved; }
 
 /* Whether a variable of this call lies on the stack that its thread was started with. */
