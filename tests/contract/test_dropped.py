@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aionif import NifBreaker, NifExecutor, NifPolicy
+from aionif import NifBreaker, NifClosed, NifExecutor, NifPolicy, load
 from aionif.futures import NifProcessPoolExecutor
 from tests.support import run_child, until
 from tests.support.workers import is_alive, workers_of
@@ -92,3 +92,30 @@ def test_an_unused_executor_works_in_the_children_of_forks() -> None:
     assert child.returncode == 0, child.stderr
     line = "NifSignal 3 4"
     assert child.stdout.splitlines() == [line, "0", line, "0", line], child.stderr
+
+
+def use_and_fork(isolation: Isolation) -> None:
+    """As a server does whose application calls as it is loaded."""
+    executor = NifExecutor(isolation=isolation)
+    asyncio.run(_say_outcome(executor))
+    child = os.fork()
+    if child == 0:
+        asyncio.run(_say_outcome(executor))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    asyncio.run(_say_outcome(executor))
+    asyncio.run(executor.aclose())
+
+
+async def _say_outcome(executor: NifExecutor) -> None:
+    labs = load(None, "long labs(long);").labs
+    try:
+        print(await executor.execute_nif(labs, -3), flush=True)
+    except NifClosed:
+        print("closed", flush=True)
+
+
+def test_a_used_executor_is_closed_in_the_children_of_forks(tier: Isolation) -> None:
+    child = run_child(use_and_fork, tier)
+    assert child.stdout.splitlines() == ["3", "closed", "0", "3"], child.stderr
+    assert child.returncode == 0, child.stderr

@@ -271,3 +271,35 @@ def test_an_exception_of_a_crashed_call_is_not_found(
             assert not await executor.execute_nif(getattr(thrown, question))
 
     on_one_worker(main)
+
+
+def mappings() -> str:
+    return Path("/proc/self/maps").read_text(encoding="utf-8")
+
+
+def crash_before_and_after_cxx(library: str) -> None:
+    """In a child, whose first crash comes before there is a C++ runtime."""
+    libc = load(None, "int raise(int);")
+    crash = getattr(libc, "raise")
+
+    async def main(executor: NifExecutor) -> None:
+        assert await attempt(executor.execute_nif(crash, 11)) is NifSignal
+        with pytest.raises(NifSignal):
+            call_nif(crash, 11)
+        assert "libstdc++" not in mappings()
+        thrown = load(library, "void crash_as_it_unwinds(void); int uncaught(void);")
+        for _ in range(2):
+            assert await attempt(executor.execute_nif(thrown.crash_as_it_unwinds)) is NifSignal
+            assert not await executor.execute_nif(thrown.uncaught)
+            with pytest.raises(NifSignal):
+                call_nif(thrown.crash_as_it_unwinds)
+            assert not call_nif(thrown.uncaught)
+
+    on_one_worker(main)
+    print("went on")
+
+
+def test_a_runtime_of_cxx_may_come_later(tmp_path: Path) -> None:
+    library = build_library(tmp_path, CXX, "-std=c++17", compiler="g++")
+    child = run_child(crash_before_and_after_cxx, str(library))
+    assert (child.returncode, child.stdout) == (0, "went on\n"), child.stderr
